@@ -1,0 +1,550 @@
+#include "kms-net/http.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/err.h"
+#include "common/log.h"
+#include "kms-net/answer.h"
+#include "kms-net/net.h"
+#include "proto/fds.h"
+
+#define TICK_MS 250
+#define LINGER_MS 2000
+#define ACCEPTS_MAX 64 /* of one event, so that others get their turn */
+
+static void on_conn(uv_poll_t *poll, int status, int events);
+
+/* ---- deadlines ---- */
+
+static bool
+is_listed_idle(const struct conn *conn)
+{
+	return conn->due == DUE_IDLE && conn->client != NULL;
+}
+
+static void
+leave_due(struct conn *conn)
+{
+	TAILQ_REMOVE(&conn->net->http.due[conn->due], conn, in_due);
+	if (is_listed_idle(conn))
+		TAILQ_REMOVE(&conn->client->idle, conn, in_client);
+}
+
+static void
+enter_due(struct conn *conn, enum conn_due due)
+{
+	struct net *net = conn->net;
+
+	conn->due = due;
+	conn->deadline = uv_now(&net->loop) + net->http.timeout[due];
+	TAILQ_INSERT_TAIL(&net->http.due[due], conn, in_due);
+	if (is_listed_idle(conn))
+		TAILQ_INSERT_TAIL(&conn->client->idle, conn, in_client);
+}
+
+void
+http_due(struct conn *conn, enum conn_due due)
+{
+	leave_due(conn);
+	enter_due(conn, due);
+}
+
+/* What waits for the keeper is told so; what drips or stalls is cut. */
+static void
+expire(struct conn *conn)
+{
+	if (conn->due != DUE_LINGER && conn->due != DUE_IDLE)
+		metrics[METRIC_NET_DEADLINES]++;
+	if (conn->state != CONN_WAITING && conn->state != CONN_KEEPER) {
+		http_close(conn);
+		return;
+	}
+	keeper_abandon(conn);
+	answer_then_close(conn);
+	answer_error(conn, 503, "the request took too long");
+}
+
+static void accept_some(struct listener *listener);
+
+static void
+on_tick(uv_timer_t *tick)
+{
+	struct net *net = tick->data;
+	uint64_t now = uv_now(&net->loop);
+	struct conn *conn;
+
+	for (size_t due = 0; due < DUES; due++) {
+		/* An expired one leaves the list, or joins it anew. */
+		while ((conn = TAILQ_FIRST(&net->http.due[due])) != NULL &&
+		    conn->deadline <= now)
+			expire(conn);
+	}
+	for (size_t i = 0; i < net->http.listener_count; i++) {
+		if (net->http.listeners[i].waiting)
+			accept_some(&net->http.listeners[i]);
+	}
+}
+
+/* ---- the end of a connection ---- */
+
+static void
+on_conn_closed(uv_handle_t *handle)
+{
+	struct conn *conn = handle->data;
+
+	bytes_free(&conn->in, NULL);
+	bytes_free(&conn->out, &conn->net->memory);
+	request_free(conn);
+	free(conn);
+}
+
+void
+http_close(struct conn *conn)
+{
+	if (conn->state == CONN_CLOSED)
+		return;
+	keeper_abandon(conn);
+	leave_due(conn);
+	client_release(conn->client);
+	conn->client = NULL;
+	conn->state = CONN_CLOSED;
+	conn->net->http.connections--;
+	metrics[METRIC_NET_CONNECTIONS] = conn->net->http.connections;
+	uv_close((uv_handle_t *)&conn->poll, on_conn_closed);
+	(void)close(conn->fd);
+}
+
+/*
+ * Closing with unread input would reset the connection, and the client could
+ * lose the answer: half close, and drop what still comes for a while.
+ */
+static void
+linger(struct conn *conn)
+{
+	if (conn->eof || shutdown(conn->fd, SHUT_WR) != 0) {
+		http_close(conn);
+		return;
+	}
+	bytes_free(&conn->in, NULL);
+	request_free(conn);
+	conn->state = CONN_LINGER;
+	http_due(conn, DUE_LINGER);
+}
+
+/* ---- reading and writing ---- */
+
+static void
+update(struct conn *conn)
+{
+	int events = 0;
+
+	if (conn->state == CONN_CLOSED)
+		return;
+	if (!conn->eof && conn->in.len < HTTP_INPUT_MAX)
+		events |= UV_READABLE;
+	if (!http_flushed(conn))
+		events |= UV_WRITABLE;
+	if (events == conn->events)
+		return;
+	conn->events = events;
+	(void)uv_poll_start(&conn->poll, events, on_conn);
+}
+
+/* After a request, and after input was understood: what comes next? */
+static void
+settle(struct conn *conn)
+{
+	if (conn->state == CONN_HEAD || conn->state == CONN_BODY) {
+		if (conn->eof)
+			http_close(conn);
+		else if (!conn->begun && conn->due != DUE_IDLE)
+			http_due(conn, DUE_IDLE);
+	}
+	update(conn);
+}
+
+static void
+understand(struct conn *conn, const uint8_t *data, size_t len)
+{
+	conn->busy = true;
+	request_input(conn, data, len);
+	conn->busy = false;
+	settle(conn);
+}
+
+/* The answer is with the kernel: the next request, or the end. */
+static void
+finish(struct conn *conn)
+{
+	request_free(conn);
+	conn->answered = false;
+	if (conn->close_after) {
+		if (conn->unread || conn->in.len > 0)
+			linger(conn);
+		else
+			http_close(conn);
+		update(conn);
+		return;
+	}
+	request_init(&conn->request);
+	conn->state = CONN_HEAD;
+	conn->begun = false;
+	if (!conn->busy)
+		understand(conn, conn->in.data, conn->in.len);
+}
+
+void
+http_answered(struct conn *conn)
+{
+	conn->answered = true;
+	if (http_flushed(conn))
+		finish(conn);
+	else
+		http_due(conn, DUE_ANSWER);
+}
+
+bool
+http_flushed(const struct conn *conn)
+{
+	return conn->out.len == conn->out_sent;
+}
+
+/* Queue what is left of the pieces behind the first sent bytes. */
+static bool
+queue(struct conn *conn, const struct iovec *iov, int count, size_t sent)
+{
+	for (int i = 0; i < count; i++) {
+		size_t skip = sent < iov[i].iov_len ? sent : iov[i].iov_len;
+
+		sent -= skip;
+		if (bytes_append(&conn->out, &conn->net->memory,
+			(const uint8_t *)iov[i].iov_base + skip,
+			iov[i].iov_len - skip, 0) != 0) {
+			http_close(conn);
+			return false;
+		}
+	}
+	update(conn);
+	return true;
+}
+
+bool
+http_write(struct conn *conn, const struct iovec *iov, int count)
+{
+	size_t total = 0;
+	ssize_t sent = 0;
+
+	for (int i = 0; i < count; i++)
+		total += iov[i].iov_len;
+	if (http_flushed(conn)) {
+		sent = writev(conn->fd, iov, count);
+		if (sent < 0 && errno != EAGAIN && errno != EINTR) {
+			http_close(conn);
+			return false;
+		}
+		if (sent < 0)
+			sent = 0;
+	}
+	if ((size_t)sent == total)
+		return true;
+	return queue(conn, iov, count, (size_t)sent);
+}
+
+static void
+on_writable(struct conn *conn)
+{
+	ssize_t sent = write(conn->fd, conn->out.data + conn->out_sent,
+	    conn->out.len - conn->out_sent);
+
+	if (sent < 0) {
+		if (errno != EAGAIN && errno != EINTR)
+			http_close(conn);
+		return;
+	}
+	conn->out_sent += (size_t)sent;
+	if (!http_flushed(conn))
+		return;
+	bytes_free(&conn->out, &conn->net->memory);
+	conn->out_sent = 0;
+	if (conn->answered)
+		finish(conn);
+	else
+		keeper_flushed(conn);
+	update(conn);
+}
+
+/*
+ * Of a body with a declared length no byte behind it is read, of a chunked
+ * one no more than can be kept; so what follows a request stays within
+ * HTTP_INPUT_MAX.
+ */
+static size_t
+read_size(const struct conn *conn)
+{
+	const struct request *request = &conn->request;
+	uint64_t left;
+
+	if (conn->state == CONN_LINGER)
+		return HTTP_READ_MAX;
+	if (conn->state != CONN_BODY ||
+	    request->http.head.framing != HTTP_BODY_LENGTH)
+		return HTTP_INPUT_MAX - conn->in.len;
+	left = request->http.head.content_length - request->body.total;
+	return left < HTTP_READ_MAX ? (size_t)left : HTTP_READ_MAX;
+}
+
+static void
+on_readable(struct conn *conn)
+{
+	uint8_t *input = conn->net->http.input;
+	size_t size = read_size(conn);
+	ssize_t got = read(conn->fd, input, size);
+
+	if (got < 0) {
+		if (errno != EAGAIN && errno != EINTR)
+			http_close(conn);
+		return;
+	}
+	if (conn->state == CONN_LINGER) {
+		if (got == 0)
+			http_close(conn);
+		return;
+	}
+	if (got == 0) {
+		conn->eof = true;
+		settle(conn);
+		return;
+	}
+	if (conn->in.len == 0) {
+		understand(conn, input, (size_t)got);
+		return;
+	}
+	if (bytes_append(&conn->in, NULL, input, (size_t)got, HTTP_INPUT_MAX) !=
+	    0) {
+		http_close(conn);
+		return;
+	}
+	understand(conn, conn->in.data, conn->in.len);
+}
+
+static void
+on_conn(uv_poll_t *poll, int status, int events)
+{
+	struct conn *conn = poll->data;
+
+	if (status < 0) {
+		http_close(conn);
+		return;
+	}
+	if (events & UV_READABLE)
+		on_readable(conn);
+	if (events & UV_WRITABLE && conn->state != CONN_CLOSED &&
+	    !http_flushed(conn))
+		on_writable(conn);
+}
+
+/* ---- accepting ---- */
+
+/* The oldest idle connection of the client, or of all. */
+static bool
+shed_idle(struct net *net, struct client *client)
+{
+	struct conn *conn = client != NULL
+	    ? TAILQ_FIRST(&client->idle)
+	    : TAILQ_FIRST(&net->http.due[DUE_IDLE]);
+
+	if (conn == NULL)
+		return false;
+	metrics[METRIC_NET_SHED]++;
+	http_close(conn);
+	return true;
+}
+
+static bool
+is_trusted(const struct net *net, const struct address *peer)
+{
+	for (size_t i = 0; i < net->trusted_count; i++) {
+		if (network_contains(&net->trusted[i], peer))
+			return true;
+	}
+	return false;
+}
+
+static void
+turn_away(int fd)
+{
+	static const char text[] =
+	    "HTTP/1.1 503 Service Unavailable\r\n"
+	    "Content-Type: application/json\r\nContent-Length: 67\r\n"
+	    "Retry-After: 1\r\nConnection: close\r\n\r\n"
+	    "{\"code\":\"service_unavailable\","
+	    "\"message\":\"too many connections now\"}";
+
+	metrics[METRIC_NET_SHED]++;
+	if (write(fd, text, sizeof(text) - 1) > 0)
+		(void)shutdown(fd, SHUT_WR);
+	(void)close(fd);
+}
+
+static struct conn *
+conn_new(struct listener *listener, int fd, struct client *client,
+    const struct address *peer)
+{
+	struct net *net = listener->net;
+	struct conn *conn = calloc(1, sizeof(*conn));
+
+	if (conn == NULL)
+		return NULL;
+	if (uv_poll_init(&net->loop, &conn->poll, fd) != 0) {
+		free(conn);
+		return NULL;
+	}
+	conn->poll.data = conn;
+	conn->net = net;
+	conn->fd = fd;
+	conn->peer = *peer;
+	conn->client = client;
+	conn->trusted = client == NULL;
+	conn->metrics_only = listener->metrics_only;
+	request_init(&conn->request);
+	return conn;
+}
+
+static void
+welcome(struct listener *listener, int fd, const struct address *peer)
+{
+	struct net *net = listener->net;
+	struct address key = address_client(peer);
+	struct client *client = NULL;
+	struct conn *conn = NULL;
+	int on = 1;
+
+	if (!is_trusted(net, peer)) {
+		client = client_of(&net->clients, &key);
+		if (client == NULL)
+			goto away;
+		/* Counted first: making room may take its last connection. */
+		client->connections++;
+	}
+	if (client != NULL && client->connections > net->http.per_client &&
+	    !shed_idle(net, client))
+		goto away;
+	if (net->http.connections >= net->config.max_connections &&
+	    !shed_idle(net, NULL))
+		goto away;
+	conn = conn_new(listener, fd, client, peer);
+	if (conn == NULL)
+		goto away;
+	/* Answers are written whole; later pieces of long ones shall not wait
+	 * for acknowledgements. */
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	metrics[METRIC_NET_ACCEPTED]++;
+	metrics[METRIC_NET_CONNECTIONS] = ++net->http.connections;
+	enter_due(conn, DUE_IDLE);
+	update(conn);
+	return;
+
+away:
+	client_release(client);
+	turn_away(fd);
+}
+
+static void
+accept_later(struct listener *listener)
+{
+	log_warn("accept: %s", strerror(errno));
+	listener->waiting = true;
+	(void)uv_poll_stop(&listener->poll);
+}
+
+static void
+on_listener(uv_poll_t *poll, int status, int events)
+{
+	(void)events;
+	if (status >= 0)
+		accept_some(poll->data);
+}
+
+static void
+accept_some(struct listener *listener)
+{
+	for (int i = 0; i < ACCEPTS_MAX; i++) {
+		struct sockaddr_storage from;
+		socklen_t len = sizeof(from);
+		struct address peer;
+		int fd = accept4(listener->fd, (struct sockaddr *)&from, &len,
+		    SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (fd < 0) {
+			if (errno == EAGAIN)
+				break;
+			if (errno == EINTR || errno == ECONNABORTED)
+				continue;
+			accept_later(listener);
+			return;
+		}
+		if (address_from_socket(&from, &peer) != 0)
+			(void)close(fd);
+		else
+			welcome(listener, fd, &peer);
+	}
+	if (listener->waiting) {
+		listener->waiting = false;
+		(void)uv_poll_start(&listener->poll, UV_READABLE, on_listener);
+	}
+}
+
+static int
+listener_open(struct net *net, int fd, bool metrics_only)
+{
+	struct listener *l = &net->http.listeners[net->http.listener_count];
+
+	*l = (struct listener){
+		.net = net, .fd = fd, .metrics_only = metrics_only
+	};
+	if (uv_poll_init(&net->loop, &l->poll, fd) != 0)
+		return KMS_ESYS;
+	l->poll.data = l;
+	net->http.listener_count++;
+	return 0;
+}
+
+int
+http_open(struct net *net)
+{
+	struct http *http = &net->http;
+	uint64_t share = net->config.max_connections / 4;
+
+	for (size_t due = 0; due < DUES; due++)
+		TAILQ_INIT(&http->due[due]);
+	http->timeout[DUE_IDLE] = net->config.idle_timeout;
+	http->timeout[DUE_REQUEST] = net->config.request_timeout;
+	http->timeout[DUE_ANSWER] = net->config.request_timeout;
+	http->timeout[DUE_LINGER] = LINGER_MS;
+	http->per_client = share > 16 ? share : 16;
+	(void)uv_timer_init(&net->loop, &http->tick);
+	http->tick.data = net;
+	(void)uv_timer_start(&http->tick, on_tick, TICK_MS, TICK_MS);
+	if (listener_open(net, FD_LISTEN, false) != 0)
+		return KMS_ESYS;
+	if (net->config.metrics_separate)
+		return listener_open(net, FD_METRICS, true);
+	return 0;
+}
+
+void
+http_accept(struct net *net)
+{
+	if (net->http.accepting)
+		return;
+	net->http.accepting = true;
+	for (size_t i = 0; i < net->http.listener_count; i++)
+		(void)uv_poll_start(
+		    &net->http.listeners[i].poll, UV_READABLE, on_listener);
+}

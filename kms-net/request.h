@@ -1,0 +1,54 @@
+/*
+ * From bytes to a request that a route can answer: head, client, rate limits,
+ * route, body.
+ */
+#ifndef KMS_NET_REQUEST_H
+#define KMS_NET_REQUEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/http.h"
+#include "kms-net/address.h"
+#include "kms-net/bytes.h"
+#include "kms-net/json_in.h"
+#include "kms-net/route.h"
+
+struct conn;
+
+struct request {
+	struct http_request http; /* its spans point into head or the input */
+	size_t head_len;
+	struct bytes head; /* the head, when it must outlive the input */
+	const struct route *route;
+	struct http_body body;
+	struct bytes content; /* the body, unless the input holds it whole */
+	const uint8_t *data;  /* the body, once it is complete */
+	size_t data_len;
+	struct json_envelope envelope;
+	struct address client; /* whom the limits count, if counted */
+	bool counted;
+};
+
+/* Begin the next request of a connection. */
+void request_init(struct request *request);
+
+/* Understand as much of the input as there is; what is left goes to conn->in
+ * (data may be a part of that). */
+void request_input(struct conn *conn, const uint8_t *data, size_t len);
+
+/*
+ * Copy what of the request still lies in the shared input buffer (head and
+ * body), since the request is not answered at once. 0, KMS_EBUSY, KMS_ENOMEM.
+ */
+int request_hold(struct conn *conn);
+
+/* The caller proved who it is: its request does not count against its
+ * client's limits, nor the nonce it used. */
+void request_authenticated(struct conn *conn);
+
+/* Free what it holds. */
+void request_free(struct conn *conn);
+
+#endif

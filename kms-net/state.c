@@ -1,0 +1,277 @@
+#include "kms-net/state.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "common/err.h"
+#include "common/hex.h"
+#include "kms-net/json_out.h"
+
+#define STATUS_MAX 65536
+#define NODES_MAX (8U << 20) /* STATE_NODES_MAX rows of the longest kind */
+#define WALLET_LEN 20
+
+/* The fields of KEEPERNET_STATE. */
+enum {
+	STATE_READY,
+	STATE_REASON,
+	STATE_WALLET,
+	STATE_PUBKEY,
+	STATE_URL,
+	STATE_OPERATOR,
+	STATE_SECRET,
+	STATE_SYNCED_FROM,
+	STATE_SECRET_SET,
+	STATE_APP_ID,
+	STATE_REGISTRY,
+	STATE_INSTANCES,
+	STATE_NAMESPACES,
+	STATE_KEYS,
+	STATE_BYTES,
+	STATE_COMPLETE,
+	STATE_FIELDS
+};
+
+static int
+put_name(struct buf *out, const char *name)
+{
+	return buf_printf(out, "\"%s\":", name);
+}
+
+static int
+put_value(struct buf *out, const char *name, const struct msg_value *value)
+{
+	int error = put_name(out, name);
+
+	return error != 0
+	    ? error
+	    : json_out_string(out, (const char *)value->data, value->len);
+}
+
+static int
+put_flag(struct buf *out, const char *name, const struct msg_value *value)
+{
+	int error = put_name(out, name);
+
+	return error != 0 ? error : json_out_bool(out, value->u != 0);
+}
+
+#define TRY(call)                                                              \
+	do {                                                                   \
+		int error_ = (call);                                           \
+		if (error_ != 0)                                               \
+			return error_;                                         \
+	} while (0)
+
+static int
+put_node(struct buf *out, const struct msg_value *v)
+{
+	TRY(buf_append_text(out, "{\"node\":{"));
+	TRY(put_value(out, "tee_wallet", &v[STATE_WALLET]));
+	TRY(buf_append_text(out, ","));
+	TRY(put_value(out, "tee_pubkey", &v[STATE_PUBKEY]));
+	TRY(buf_append_text(out, ","));
+	TRY(put_value(out, "node_url", &v[STATE_URL]));
+	TRY(buf_append_text(out, ","));
+	TRY(put_flag(out, "is_operator", &v[STATE_OPERATOR]));
+	TRY(buf_append_text(out, ","));
+	TRY(put_flag(out, "service_available", &v[STATE_READY]));
+	TRY(buf_append_text(out, ","));
+	TRY(put_value(out, "unavailable_reason", &v[STATE_REASON]));
+	TRY(buf_append_text(out, ",\"master_secret\":{"));
+	TRY(put_value(out, "state", &v[STATE_SECRET]));
+	TRY(buf_append_text(out, ","));
+	if (v[STATE_SYNCED_FROM].len > 0)
+		TRY(put_value(out, "synced_from", &v[STATE_SYNCED_FROM]));
+	else
+		TRY(buf_append_text(out, "\"synced_from\":null"));
+	TRY(buf_append_text(out, "},"));
+	TRY(put_flag(out, "master_secret_initialized", &v[STATE_SECRET_SET]));
+	return buf_append_text(out, "}");
+}
+
+static int
+put_status(struct buf *out, const struct msg_value *v)
+{
+	TRY(put_node(out, v));
+	TRY(buf_printf(out, ",\"cluster\":{\"kms_app_id\":%" PRIu64 ",",
+	    v[STATE_APP_ID].u));
+	TRY(put_value(out, "registry_address", &v[STATE_REGISTRY]));
+	TRY(buf_printf(out,
+	    ",\"total_instances\":%" PRIu64
+	    "},\"data_store\":{\"namespaces\":%" PRIu64
+	    ",\"total_keys\":%" PRIu64 ",\"total_bytes\":%" PRIu64 ",",
+	    v[STATE_INSTANCES].u, v[STATE_NAMESPACES].u, v[STATE_KEYS].u,
+	    v[STATE_BYTES].u));
+	TRY(put_flag(out, "complete", &v[STATE_COMPLETE]));
+	return buf_append_text(out, "}}");
+}
+
+static int
+apply(struct state *state, const struct msg_value *v)
+{
+	buf_clear(&state->status);
+	TRY(put_status(&state->status, v));
+	state->ready = v[STATE_READY].u != 0;
+	msg_copy_text(&v[STATE_REASON], state->reason, sizeof(state->reason));
+	if (!state->ready && state->reason[0] == '\0')
+		memcpy(state->reason, "unavailable", sizeof("unavailable"));
+	return 0;
+}
+
+static struct msg_value
+text_value(const char *text)
+{
+	return (struct msg_value){ .data = (const uint8_t *)text,
+		.len = strlen(text) };
+}
+
+int
+state_init(struct state *state)
+{
+	struct msg_value v[STATE_FIELDS] = { 0 };
+
+	buf_init(&state->status, STATUS_MAX);
+	buf_init(&state->nodes, NODES_MAX);
+	buf_init(&state->rows, NODES_MAX);
+	v[STATE_REASON] = text_value("keeper not reachable");
+	v[STATE_SECRET] = text_value("uninitialized");
+	v[STATE_WALLET] = v[STATE_PUBKEY] = v[STATE_URL] = text_value("");
+	v[STATE_SYNCED_FROM] = v[STATE_REGISTRY] = text_value("");
+	TRY(apply(state, v));
+	return buf_append_text(&state->nodes, "{\"operators\":[],\"count\":0}");
+}
+
+int
+state_update(struct state *state, const struct msg *msg)
+{
+	TRY(apply(state, msg->v));
+	state->known = true;
+	return 0;
+}
+
+/* The fields of KEEPERNET_NODE. */
+enum {
+	NODE_PUSH,
+	NODE_INDEX,
+	NODE_COUNT,
+	NODE_INSTANCE,
+	NODE_APP,
+	NODE_VERSION,
+	NODE_OPERATOR,
+	NODE_URL,
+	NODE_WALLET,
+	NODE_VERIFIED,
+	NODE_STATUS,
+	NODE_REGISTERED,
+	NODE_CACHED,
+	NODE_CACHED_STATUS
+};
+
+static const char *
+status_name(uint64_t status)
+{
+	static const char *const names[] = { "ACTIVE", "STOPPED", "FAILED" };
+
+	return status < sizeof(names) / sizeof(names[0]) ? names[status]
+							 : "UNKNOWN";
+}
+
+static void
+wallet_text(const struct msg_value *value, char text[2 * WALLET_LEN + 3])
+{
+	text[0] = '0';
+	text[1] = 'x';
+	hex_encode(value->data, WALLET_LEN, text + 2);
+}
+
+static int
+put_instance(struct buf *out, const struct msg_value *v, const char *wallet)
+{
+	char operator[2 * WALLET_LEN + 3];
+
+	wallet_text(&v[NODE_OPERATOR], operator);
+	TRY(buf_printf(out,
+	    "\"instance\":{\"instance_id\":%" PRIu64 ",\"app_id\":%" PRIu64
+	    ",\"version_id\":%" PRIu64 ",\"operator\":\"%s\",",
+	    v[NODE_INSTANCE].u, v[NODE_APP].u, v[NODE_VERSION].u, operator));
+	TRY(put_value(out, "instance_url", &v[NODE_URL]));
+	TRY(buf_printf(out, ",\"tee_wallet\":\"%s\",", wallet));
+	TRY(put_flag(out, "zk_verified", &v[NODE_VERIFIED]));
+	return buf_printf(out,
+	    ",\"instance_status\":{\"value\":%" PRIu64
+	    ",\"name\":\"%s\"},\"registered_at\":%" PRIu64 "},",
+	    v[NODE_STATUS].u, status_name(v[NODE_STATUS].u),
+	    v[NODE_REGISTERED].u);
+}
+
+static int
+put_row(struct buf *out, const struct msg_value *v)
+{
+	char wallet[2 * WALLET_LEN + 3];
+
+	wallet_text(&v[NODE_WALLET], wallet);
+	TRY(buf_printf(out, "%s{\"operator\":\"%s\",",
+	    v[NODE_INDEX].u > 0 ? "," : "", wallet));
+	TRY(put_instance(out, v, wallet));
+	TRY(buf_append_text(out, "\"connection\":{"));
+	TRY(put_flag(out, "in_peer_cache", &v[NODE_CACHED]));
+	TRY(buf_append_text(out, ","));
+	if (v[NODE_CACHED_STATUS].len > 0)
+		TRY(put_value(out, "cached_status", &v[NODE_CACHED_STATUS]));
+	else
+		TRY(buf_append_text(out, "\"cached_status\":null"));
+	return buf_append_text(out,
+	    ",\"status_endpoint_reachable\":null,"
+	    "\"status_endpoint_http_code\":null,\"status_probe_ms\":null,"
+	    "\"status_checked_at_ms\":null}}");
+}
+
+static int
+check_order(const struct state *state, const struct msg_value *v)
+{
+	uint64_t count = v[NODE_COUNT].u, index = v[NODE_INDEX].u;
+
+	if (count > STATE_NODES_MAX || (count > 0 && index >= count) ||
+	    (count == 0 && index != 0))
+		return KMS_EPROTO;
+	if (index == 0)
+		return 0;
+	return v[NODE_PUSH].u == state->push && index == state->row_next &&
+		count == state->row_count
+	    ? 0
+	    : KMS_EPROTO;
+}
+
+/* All rows are there: they become the answer. */
+static int
+publish(struct state *state)
+{
+	struct buf old = state->nodes;
+
+	TRY(buf_printf(
+	    &state->rows, "],\"count\":%" PRIu64 "}", state->row_count));
+	state->nodes = state->rows;
+	buf_free(&old);
+	buf_init(&state->rows, NODES_MAX);
+	return 0;
+}
+
+int
+state_node(struct state *state, const struct msg *msg)
+{
+	const struct msg_value *v = msg->v;
+
+	TRY(check_order(state, v));
+	if (v[NODE_INDEX].u == 0) {
+		buf_clear(&state->rows);
+		TRY(buf_append_text(&state->rows, "{\"operators\":["));
+		state->push = v[NODE_PUSH].u;
+		state->row_count = v[NODE_COUNT].u;
+		state->row_next = 0;
+	}
+	if (state->row_count > 0)
+		TRY(put_row(&state->rows, v));
+	state->row_next++;
+	return state->row_next >= state->row_count ? publish(state) : 0;
+}
