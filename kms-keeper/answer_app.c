@@ -1,0 +1,636 @@
+#include "kms-keeper/answer_app.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <math.h>
+#include <openssl/crypto.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base64.h"
+#include "common/err.h"
+#include "common/json_guard.h"
+#include "kms-keeper/at_rest.h"
+#include "kms-keeper/derive.h"
+#include "proto/metrics.h"
+
+/* Flat objects of at most five members and one level. */
+#define BODY_TOKENS_MAX 64
+#define BODY_DEPTH_MAX 2
+#define NUMBER_MAX (INT64_C(1) << 53)
+#define LENGTH_DEFAULT 32
+#define STORED_MAX (UINT64_C(1) << 30)
+
+const char *
+answer_code(unsigned int status)
+{
+	static const struct {
+		unsigned int status;
+		const char *code;
+	} codes[] = {
+		{ 400, "bad_request" },
+		{ 403, "unauthorized" },
+		{ 404, "not_found" },
+		{ 405, "method_not_allowed" },
+		{ 410, "evicted" },
+		{ 413, "too_large" },
+		{ 429, "rate_limited" },
+		{ 500, "internal_error" },
+		{ 503, "service_unavailable" },
+	};
+
+	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
+		if (codes[i].status == status)
+			return codes[i].code;
+	}
+	return "internal_error";
+}
+
+static int __attribute__((format(printf, 3, 4)))
+refuse(struct app_answer *answer, unsigned int status, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	(void)vsnprintf(answer->message, sizeof(answer->message), format, args);
+	va_end(args);
+	answer->status = status;
+	return KMS_EINVAL;
+}
+
+/* A KMS_E* of the store or the cryptography as a client's status. */
+static int
+refuse_error(struct app_answer *answer, int error)
+{
+	switch (error) {
+	case KMS_ETOOBIG:
+		return refuse(answer, 413,
+		    "the value does not fit: over max-value-size or the app's "
+		    "storage");
+	case KMS_ENOENT:
+		return refuse(answer, 404, "no such key");
+	case KMS_ENOMEM:
+	case KMS_ERANGE:
+		return refuse(answer, 503, "the node is out of room");
+	default:
+		return refuse(answer, 500, "the operation failed");
+	}
+}
+
+/* ---- the body's members ---- */
+
+struct text_member {
+	const char *text; /* borrowed from the tree; NULL: absent */
+	size_t len;
+};
+
+struct app_body {
+	struct text_member path, context, key, value;
+	bool has_length, has_ttl, has_min_replicas;
+	int64_t length, ttl_ms, min_replicas;
+};
+
+enum member_kind { MEMBER_TEXT, MEMBER_NUMBER };
+
+struct member_rule {
+	enum operation operation;
+	const char *name;
+	enum member_kind kind;
+	bool required;
+	size_t offset;	   /* in struct app_body */
+	size_t has_offset; /* MEMBER_NUMBER: of its flag */
+	int64_t min, max;  /* MEMBER_NUMBER; MEMBER_TEXT: bytes up to max */
+};
+
+#define TEXT_RULE(operation, name, required, max)                              \
+	{                                                                      \
+		operation, #name, MEMBER_TEXT, required,                       \
+		    offsetof(struct app_body, name), 0, 0, max                 \
+	}
+#define NUMBER_RULE(operation, name, min, max)                                 \
+	{                                                                      \
+		operation, #name, MEMBER_NUMBER, false,                        \
+		    offsetof(struct app_body, name),                           \
+		    offsetof(struct app_body, has_##name), min, max            \
+	}
+#define has_ttl_ms has_ttl
+
+static const struct member_rule rules[] = {
+	TEXT_RULE(OPERATION_DERIVE, path, true, DERIVE_TEXT_MAX),
+	TEXT_RULE(OPERATION_DERIVE, context, false, DERIVE_TEXT_MAX),
+	NUMBER_RULE(OPERATION_DERIVE, length, 1, DERIVE_LEN_MAX),
+	TEXT_RULE(OPERATION_PUT, key, true, INT64_MAX),
+	TEXT_RULE(OPERATION_PUT, value, true, INT64_MAX),
+	NUMBER_RULE(OPERATION_PUT, ttl_ms, 0, NUMBER_MAX),
+	NUMBER_RULE(OPERATION_PUT, min_replicas, 0, NUMBER_MAX),
+	TEXT_RULE(OPERATION_DELETE, key, true, INT64_MAX),
+	NUMBER_RULE(OPERATION_DELETE, min_replicas, 0, NUMBER_MAX),
+};
+
+#define RULE_COUNT (sizeof(rules) / sizeof(rules[0]))
+
+static const struct member_rule *
+rule_of(enum operation operation, const char *name)
+{
+	for (size_t i = 0; i < RULE_COUNT; i++) {
+		if (rules[i].operation == operation &&
+		    strcmp(rules[i].name, name) == 0)
+			return &rules[i];
+	}
+	return NULL;
+}
+
+/* Decimal digits alone, as deployed callers send a length in a string. */
+static bool
+decimal(const json_t *value, int64_t *number)
+{
+	const char *text = json_string_value(value);
+	size_t len = json_string_length(value);
+
+	*number = 0;
+	if (len == 0 || len > 15)
+		return false;
+	for (size_t i = 0; i < len; i++) {
+		if (text[i] < '0' || text[i] > '9')
+			return false;
+		*number = *number * 10 + (text[i] - '0');
+	}
+	return true;
+}
+
+static bool
+number_of(const struct member_rule *rule, const json_t *value, bool bound,
+    int64_t *number)
+{
+	double real;
+
+	if (json_is_integer(value)) {
+		*number = json_integer_value(value);
+		return true;
+	}
+	if (json_is_real(value)) {
+		real = json_real_value(value);
+		/* 2^53 and below are exact in a double. */
+		if (real != floor(real) || fabs(real) > (double)NUMBER_MAX)
+			return false;
+		*number = (int64_t)real;
+		return true;
+	}
+	if (json_is_string(value) && !bound &&
+	    strcmp(rule->name, "length") == 0)
+		return decimal(value, number);
+	return false;
+}
+
+static int
+take_member(const struct app_context *context, const struct member_rule *rule,
+    const json_t *value, struct app_body *body, struct app_answer *answer)
+{
+	char *base = (char *)body;
+	int64_t number;
+
+	if (rule->kind == MEMBER_TEXT) {
+		struct text_member *text =
+		    (struct text_member *)(void *)(base + rule->offset);
+
+		if (!json_is_string(value))
+			return refuse(
+			    answer, 400, "%s: expected a string", rule->name);
+		if ((uint64_t)json_string_length(value) > (uint64_t)rule->max)
+			return refuse(answer, 400,
+			    "%s: expected at most %" PRId64 " bytes",
+			    rule->name, rule->max);
+		text->text = json_string_value(value);
+		text->len = json_string_length(value);
+		return 0;
+	}
+	if (!number_of(rule, value, context->bound, &number))
+		return refuse(
+		    answer, 400, "%s: expected an integer", rule->name);
+	if (number < rule->min || number > rule->max)
+		return refuse(answer, 400,
+		    "%s: expected %" PRId64 " to %" PRId64 ", got %" PRId64,
+		    rule->name, rule->min, rule->max, number);
+	memcpy(base + rule->offset, &number, sizeof(number));
+	*(bool *)(base + rule->has_offset) = true;
+	return 0;
+}
+
+/* A member's name may be shown only when it needs no escape. */
+static bool
+plain_name(const char *name)
+{
+	size_t len = strlen(name);
+
+	for (size_t i = 0; i < len; i++) {
+		if (name[i] <= ' ' || name[i] > '~' || name[i] == '"' ||
+		    name[i] == '\\')
+			return false;
+	}
+	return len > 0 && len <= 32;
+}
+
+static int
+read_members(const struct app_context *context, enum operation operation,
+    json_t *object, struct app_body *body, struct app_answer *answer)
+{
+	const char *name;
+	json_t *value;
+
+	memset(body, 0, sizeof(*body));
+	json_object_foreach(object, name, value)
+	{
+		const struct member_rule *rule = rule_of(operation, name);
+
+		if (rule == NULL)
+			return refuse(answer, 400, "%s: unknown member",
+			    plain_name(name) ? name : "body");
+		if (take_member(context, rule, value, body, answer) != 0)
+			return KMS_EINVAL;
+	}
+	for (size_t i = 0; i < RULE_COUNT; i++) {
+		if (rules[i].operation == operation && rules[i].required &&
+		    json_object_get(object, rules[i].name) == NULL)
+			return refuse(
+			    answer, 400, "%s: missing member", rules[i].name);
+	}
+	return 0;
+}
+
+static json_t *
+parse_body(const uint8_t *body, size_t len, struct app_answer *answer)
+{
+	json_error_t where;
+	json_t *object;
+
+	if (body == NULL) {
+		(void)refuse(answer, 400, "body: expected an envelope");
+		return NULL;
+	}
+	if (json_guard((const char *)body, len, BODY_TOKENS_MAX,
+		BODY_DEPTH_MAX) != 0) {
+		(void)refuse(answer, 400, "body: expected a flat JSON object");
+		return NULL;
+	}
+	object = json_loadb((const char *)body, len,
+	    JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &where);
+	if (object != NULL && json_is_object(object))
+		return object;
+	json_decref(object);
+	if (json_error_code(&where) == json_error_duplicate_key)
+		(void)refuse(answer, 400, "body: a member is repeated");
+	else
+		(void)refuse(
+		    answer, 400, "body: expected a JSON object in UTF-8");
+	return NULL;
+}
+
+/* ---- writing the answer ---- */
+
+static int
+append_dump(const char *text, size_t len, void *arg)
+{
+	return buf_append(arg, text, len) == 0 ? 0 : -1;
+}
+
+/* Takes over object (may be NULL: out of memory). */
+static int
+write_answer(json_t *object, struct buf *plaintext, struct app_answer *answer)
+{
+	size_t start = plaintext->len;
+	int failed = object == NULL ||
+	    json_dump_callback(object, append_dump, plaintext, JSON_COMPACT) !=
+		0;
+
+	json_decref(object);
+	if (failed) {
+		plaintext->len = start;
+		return refuse(answer, 413,
+		    "the answer is too large: use limit and after");
+	}
+	answer->status = 200;
+	return 0;
+}
+
+/* A string of bytes as base64 text. NULL without memory. */
+static json_t *
+base64_json(const uint8_t *bytes, size_t len)
+{
+	char *text = malloc(BASE64_LEN(len) + 1);
+	json_t *string;
+
+	if (text == NULL)
+		return NULL;
+	base64_encode(bytes, len, text);
+	string = json_stringn_nocheck(text, BASE64_LEN(len));
+	OPENSSL_cleanse(text, BASE64_LEN(len));
+	free(text);
+	return string;
+}
+
+static bool
+blank(const struct text_member *text)
+{
+	for (size_t i = 0; i < text->len; i++) {
+		if (strchr(" \t\r\n\v\f", text->text[i]) == NULL ||
+		    text->text[i] == '\0')
+			return false;
+	}
+	return true;
+}
+
+/* ---- the operations ---- */
+
+static int
+do_derive(const struct app_context *c, const struct app_body *body,
+    struct buf *plaintext, struct app_answer *answer)
+{
+	size_t len = body->has_length ? (size_t)body->length : LENGTH_DEFAULT;
+	uint8_t key[DERIVE_LEN_MAX];
+	json_t *object;
+	int error;
+
+	if (blank(&body->path))
+		return refuse(answer, 400,
+		    "path: expected one that is not "
+		    "blank");
+	if (!c->reserved_paths_allowed &&
+	    derive_is_reserved(
+		body->path.text, body->path.len, body->context.len))
+		return refuse(answer, 400,
+		    "path: this one is reserved for "
+		    "the node's own use");
+	error = derive_app_key(c->master, c->app_id, body->path.text,
+	    body->path.len, body->context.text, body->context.len, key, len);
+	if (error != 0)
+		return refuse_error(answer, error);
+	object = json_pack("{s:I,s:s%,s:o,s:I}", "app_id",
+	    (json_int_t)c->app_id, "path", body->path.text, body->path.len,
+	    "key", base64_json(key, len), "length", (json_int_t)len);
+	OPENSSL_cleanse(key, sizeof(key));
+	if (object != NULL && c->bound)
+		json_object_set_new(object, "context",
+		    json_stringn(
+			body->context.text != NULL ? body->context.text : "",
+			body->context.len));
+	metrics[METRIC_KEEPER_DERIVES]++;
+	return write_answer(object, plaintext, answer);
+}
+
+static int
+check_key(const struct text_member *key, struct app_answer *answer)
+{
+	const char *wrong = key_check(key->text, key->len);
+
+	return wrong == NULL ? 0 : refuse(answer, 400, "%s", wrong);
+}
+
+static int
+check_replicas(const struct app_context *c, const struct app_body *body,
+    struct app_answer *answer)
+{
+	if (!body->has_min_replicas ||
+	    (uint64_t)body->min_replicas <= c->peer_count)
+		return 0;
+	return refuse(answer, 400,
+	    "min_replicas: expected at most %zu, the number of current peers",
+	    c->peer_count);
+}
+
+/* base64 -> value -> stored form; *stored is the caller's to free. */
+static int
+seal_value(const struct app_context *c, const struct text_member *text,
+    uint8_t **stored, size_t *stored_len, struct app_answer *answer)
+{
+	size_t room = BASE64_DECODED_MAX(text->len), len = 0;
+	uint8_t nonce[AEAD_NONCE_LEN], data_key[DATA_KEY_LEN];
+	uint8_t *value;
+	int error;
+
+	if (room > c->max_value_size + 3)
+		return refuse(answer, 413,
+		    "value: expected at most %" PRIu64 " bytes decoded",
+		    c->max_value_size);
+	value = malloc(room + 1);
+	*stored = malloc(room + AT_REST_OVERHEAD);
+	error = value == NULL || *stored == NULL ? KMS_ENOMEM : 0;
+	if (error == 0) {
+		error = base64_decode(text->text, text->len, value, room, &len);
+		if (error != 0)
+			(void)refuse(answer, 400,
+			    "value: expected standard base64 with padding");
+		else if (len > c->max_value_size)
+			error = refuse(answer, 413,
+			    "value: expected at most %" PRIu64 " bytes decoded",
+			    c->max_value_size);
+	} else {
+		(void)refuse_error(answer, error);
+	}
+	if (error == 0) {
+		c->random(c->random_arg, nonce, sizeof(nonce));
+		error = derive_data_key(c->master, c->app_id, data_key);
+		if (error == 0)
+			error =
+			    at_rest_seal(data_key, nonce, value, len, *stored);
+		if (error != 0)
+			(void)refuse_error(answer, error);
+	}
+	OPENSSL_cleanse(data_key, sizeof(data_key));
+	if (value != NULL)
+		OPENSSL_cleanse(value, room + 1);
+	free(value);
+	*stored_len = len + AT_REST_OVERHEAD;
+	return error == 0 ? 0 : KMS_EINVAL;
+}
+
+static void
+add_replicas(json_t *object, const struct app_body *body)
+{
+	if (object == NULL)
+		return;
+	json_object_set_new(object, "replicas", json_integer(0));
+	if (body->has_min_replicas)
+		json_object_set_new(object, "replicas_met",
+		    json_boolean(body->min_replicas == 0));
+}
+
+static int
+do_put(const struct app_context *c, const struct app_body *body,
+    struct buf *plaintext, struct app_answer *answer)
+{
+	int64_t ttl = body->has_ttl ? body->ttl_ms : (int64_t)c->default_ttl_ms;
+	int64_t updated_at_ms;
+	uint8_t *stored = NULL;
+	size_t stored_len = 0;
+	json_t *object;
+	int error = check_key(&body->key, answer);
+
+	if (error == 0)
+		error = check_replicas(c, body, answer);
+	if (error == 0)
+		error =
+		    seal_value(c, &body->value, &stored, &stored_len, answer);
+	if (error == 0) {
+		error = store_put_local(c->store, c->app_id, body->key.text,
+		    body->key.len, stored, stored_len, ttl, c->now,
+		    &updated_at_ms);
+		if (error != 0)
+			(void)refuse_error(answer, error);
+	}
+	free(stored);
+	if (error != 0)
+		return error;
+	metrics[METRIC_KEEPER_WRITES]++;
+	object = json_pack("{s:I,s:s%,s:I}", "app_id", (json_int_t)c->app_id,
+	    "key", body->key.text, body->key.len, "updated_at_ms",
+	    (json_int_t)updated_at_ms);
+	add_replicas(object, body);
+	return write_answer(object, plaintext, answer);
+}
+
+static int
+do_delete(const struct app_context *c, const struct app_body *body,
+    struct buf *plaintext, struct app_answer *answer)
+{
+	json_t *object;
+	int error = check_key(&body->key, answer);
+
+	if (error == 0)
+		error = check_replicas(c, body, answer);
+	if (error != 0)
+		return error;
+	error = store_delete_local(
+	    c->store, c->app_id, body->key.text, body->key.len, c->now);
+	if (error != 0)
+		return refuse_error(answer, error);
+	metrics[METRIC_KEEPER_WRITES]++;
+	object = json_pack("{s:I,s:s%,s:b}", "app_id", (json_int_t)c->app_id,
+	    "key", body->key.text, body->key.len, "deleted", 1);
+	add_replicas(object, body);
+	return write_answer(object, plaintext, answer);
+}
+
+static int
+open_value(const struct app_context *c, const struct store_record *record,
+    uint8_t **value, size_t *len)
+{
+	uint8_t data_key[DATA_KEY_LEN];
+	int error;
+
+	if (record->value_len < AT_REST_OVERHEAD)
+		return KMS_ECRYPTO;
+	*len = record->value_len - AT_REST_OVERHEAD;
+	*value = malloc(*len + 1);
+	if (*value == NULL)
+		return KMS_ENOMEM;
+	error = derive_data_key(c->master, c->app_id, data_key);
+	if (error == 0)
+		error = at_rest_open(
+		    data_key, record->value, record->value_len, *value);
+	OPENSSL_cleanse(data_key, sizeof(data_key));
+	return error;
+}
+
+static int
+do_get(const struct app_context *c, const struct target *target,
+    struct buf *plaintext, struct app_answer *answer)
+{
+	const struct target_text *key = &target->key;
+	struct store_record record;
+	uint8_t *value = NULL;
+	size_t len = 0;
+	json_t *object = NULL;
+	int error;
+
+	switch (store_get(
+	    c->store, c->app_id, key->text, key->len, c->now, &record)) {
+	case STORE_ABSENT:
+		return refuse(answer, 404, "no such key");
+	case STORE_GONE:
+		return refuse(answer, 410,
+		    "the value was evicted to make room, and no peer has it");
+	case STORE_FOUND:
+		break;
+	}
+	error = open_value(c, &record, &value, &len);
+	if (error == 0)
+		object = json_pack("{s:I,s:s%,s:o,s:I}", "app_id",
+		    (json_int_t)c->app_id, "key", key->text, key->len, "value",
+		    base64_json(value, len), "updated_at_ms",
+		    (json_int_t)record.updated_at_ms);
+	if (value != NULL)
+		OPENSSL_cleanse(value, len);
+	free(value);
+	if (error != 0)
+		return refuse_error(answer, error);
+	metrics[METRIC_KEEPER_READS]++;
+	return write_answer(object, plaintext, answer);
+}
+
+static int
+do_list(const struct app_context *c, const struct target *target,
+    struct buf *plaintext, struct app_answer *answer)
+{
+	struct store_keys found;
+	json_t *object, *keys;
+	int error = store_list(c->store, c->app_id, target->prefix.text,
+	    target->prefix.len, target->after.text, target->after.len,
+	    (size_t)target->limit, c->now, &found);
+
+	if (error != 0)
+		return refuse_error(answer, error);
+	keys = json_array();
+	for (size_t i = 0; keys != NULL && i < found.count; i++)
+		json_array_append_new(keys,
+		    json_stringn(
+			(const char *)found.keys[i].bytes, found.keys[i].len));
+	object = json_pack("{s:I,s:o,s:I}", "app_id", (json_int_t)c->app_id,
+	    "keys", keys, "count", (json_int_t)found.count);
+	store_keys_free(&found);
+	return write_answer(object, plaintext, answer);
+}
+
+static int
+with_body(const struct app_context *c, enum operation operation,
+    const uint8_t *body, size_t len, struct buf *plaintext,
+    struct app_answer *answer)
+{
+	json_t *object = parse_body(body, len, answer);
+	struct app_body members;
+	int error;
+
+	if (object == NULL)
+		return KMS_EINVAL;
+	error = read_members(c, operation, object, &members, answer);
+	if (error == 0 && operation == OPERATION_DERIVE)
+		error = do_derive(c, &members, plaintext, answer);
+	else if (error == 0 && operation == OPERATION_PUT)
+		error = do_put(c, &members, plaintext, answer);
+	else if (error == 0)
+		error = do_delete(c, &members, plaintext, answer);
+	json_decref(object);
+	return error;
+}
+
+void
+answer_app(const struct app_context *context, const struct target *target,
+    const uint8_t *body, size_t body_len, struct buf *plaintext,
+    struct app_answer *answer)
+{
+	*answer = (struct app_answer){ .status = 500 };
+	switch (target->operation) {
+	case OPERATION_GET:
+		(void)do_get(context, target, plaintext, answer);
+		return;
+	case OPERATION_LIST:
+		(void)do_list(context, target, plaintext, answer);
+		return;
+	case OPERATION_DERIVE:
+	case OPERATION_PUT:
+	case OPERATION_DELETE:
+		(void)with_body(context, target->operation, body, body_len,
+		    plaintext, answer);
+		return;
+	}
+}

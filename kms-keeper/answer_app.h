@@ -1,0 +1,55 @@
+/*
+ * What an authorised app may have done (PROTOCOL.md sections 4, 5 and 7):
+ * from the operation and the plaintext of its envelope to the plaintext of
+ * the answer, or an error. Pure but for the store that it works on.
+ */
+#ifndef KMS_KEEPER_ANSWER_APP_H
+#define KMS_KEEPER_ANSWER_APP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/buf.h"
+#include "common/clock.h"
+#include "kms-keeper/identity.h"
+#include "kms-keeper/store.h"
+#include "kms-keeper/target.h"
+
+#define ANSWER_MAX (24u << 20) /* bytes of an answer's plaintext */
+#define ANSWER_MESSAGE_LEN 160
+
+struct app_context {
+	struct store *store;
+	const uint8_t *master; /* MASTER_SECRET_LEN bytes */
+	uint64_t app_id;
+	bool bound; /* a v2 request */
+	size_t peer_count;
+	uint64_t max_value_size; /* decoded bytes */
+	uint64_t default_ttl_ms;
+	bool reserved_paths_allowed;
+	struct kms_time now;
+	identity_random_fn random;
+	void *random_arg;
+};
+
+/* An outcome: status 200 and the JSON appended to the plaintext, or a status
+ * of section 5's table with a message that JSON need not escape. */
+struct app_answer {
+	unsigned int status;
+	char message[ANSWER_MESSAGE_LEN];
+};
+
+/*
+ * Do it. body is the plaintext of the envelope (NULL, 0 for an operation
+ * without one). On any status but 200 the store is as it was and plaintext
+ * has nothing appended. plaintext holds secrets: buf_free wipes it.
+ */
+void answer_app(const struct app_context *context, const struct target *target,
+    const uint8_t *body, size_t body_len, struct buf *plaintext,
+    struct app_answer *answer);
+
+/* The error code of a status (section 5): "bad_request" and so on. */
+const char *answer_code(unsigned int status);
+
+#endif

@@ -1,0 +1,79 @@
+#include "kms-keeper/authz.h"
+
+#include <stddef.h>
+
+static const char *
+check_app_and_version(const struct instance_facts *facts)
+{
+	if (facts->app_id == 0 || facts->app_id > AUTHZ_APP_ID_MAX)
+		return "the instance's app ID is unusable";
+	if (facts->app_id_answered != facts->app_id)
+		return "the instance's app is not registered";
+	if (facts->app_status != APP_ACTIVE)
+		return "the instance's app is not ACTIVE";
+	if (facts->version_id_answered != facts->version_id ||
+	    facts->version_id == REGISTRY_ID_HUGE)
+		return "the instance's version is not registered";
+	if (facts->version_status != VERSION_ENROLLED &&
+	    facts->version_status != VERSION_DEPRECATED)
+		return "the instance's version is neither ENROLLED nor "
+		       "DEPRECATED";
+	return NULL;
+}
+
+const char *
+authz_app(const struct instance_facts *facts, const struct eth_address *wallet,
+    struct p384_point *point)
+{
+	const char *refusal;
+
+	if (!facts->found || facts->instance_id == 0 ||
+	    !eth_address_equal(&facts->wallet, wallet))
+		return "the wallet is not that of a registered instance";
+	if (facts->status != INSTANCE_ACTIVE)
+		return "the instance is not ACTIVE";
+	if (!facts->zk_verified)
+		return "the instance is not zkVerified";
+	refusal = check_app_and_version(facts);
+	if (refusal != NULL)
+		return refusal;
+	if (p384_public_parse(facts->pubkey, facts->pubkey_len, point) != 0)
+		return "the instance's registered teePubkey is not a P-384 key";
+	return NULL;
+}
+
+const char *
+authz_peer(const struct instance_facts *facts, const struct eth_address *wallet,
+    uint64_t kms_app_id, struct p384_point *point)
+{
+	if (facts->found && facts->app_id != kms_app_id)
+		return "the instance is not one of the KMS app";
+	return authz_app(facts, wallet, point);
+}
+
+const char *
+authz_instance_status_name(uint64_t status)
+{
+	static const char *const names[] = { "ACTIVE", "STOPPED", "FAILED" };
+
+	return status < 3 ? names[status] : "UNKNOWN";
+}
+
+const char *
+head_guard_check(struct head_guard *guard, uint64_t block, int64_t block_time,
+    struct kms_time now, uint64_t max_age_ms)
+{
+	int64_t now_s = now.wall_ms / 1000;
+
+	if (block + AUTHZ_HEAD_STEP_BACK < guard->highest)
+		return "the chain's head went back by more than 64 blocks";
+	if (max_age_ms != 0 && block_time < now_s &&
+	    (uint64_t)(now_s - block_time) > max_age_ms / 1000)
+		return "the chain's latest block is older than max-head-age";
+	if (max_age_ms != 0 && block_time > now_s &&
+	    (uint64_t)(block_time - now_s) > max_age_ms / 1000)
+		return "the chain's latest block lies in the future";
+	if (block > guard->highest)
+		guard->highest = block;
+	return NULL;
+}

@@ -1,0 +1,46 @@
+/*
+ * Verdicts on instances, from the facts of the chain alone (PROTOCOL.md
+ * section 6). Pure; no cache, no time but the block's.
+ */
+#ifndef KMS_KEEPER_AUTHZ_H
+#define KMS_KEEPER_AUTHZ_H
+
+#include "common/clock.h"
+#include "crypto/p384.h"
+#include "kms-keeper/registry.h"
+
+#define AUTHZ_APP_ID_MAX INT64_MAX /* above it an instance is unusable */
+#define AUTHZ_HEAD_STEP_BACK 64	   /* blocks a head may go back */
+
+enum instance_status { INSTANCE_ACTIVE, INSTANCE_STOPPED, INSTANCE_FAILED };
+enum app_status { APP_ACTIVE, APP_INACTIVE, APP_REVOKED };
+enum version_status { VERSION_ENROLLED, VERSION_DEPRECATED, VERSION_REVOKED };
+
+/*
+ * NULL when the instance may call as an app under this wallet, its key then
+ * in *point; else why not, a static text for the 403.
+ */
+const char *authz_app(const struct instance_facts *facts,
+    const struct eth_address *wallet, struct p384_point *point);
+
+/* The same for a node: also appId must be the cluster's. */
+const char *authz_peer(const struct instance_facts *facts,
+    const struct eth_address *wallet, uint64_t kms_app_id,
+    struct p384_point *point);
+
+/* The name of an instance status, "UNKNOWN" for another value. */
+const char *authz_instance_status_name(uint64_t status);
+
+/* The freshness of what endpoints report. Start with all zero. */
+struct head_guard {
+	uint64_t highest; /* block ever seen */
+};
+
+/*
+ * May facts read at this block be believed now? NULL, or why not. max_age_ms
+ * 0: the age is not looked at. Remembers the highest block.
+ */
+const char *head_guard_check(struct head_guard *guard, uint64_t block,
+    int64_t block_time, struct kms_time now, uint64_t max_age_ms);
+
+#endif

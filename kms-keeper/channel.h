@@ -1,0 +1,43 @@
+/*
+ * The keeper's ends of its channels: frames to typed inputs of the core and
+ * back. channel_net.c speaks with kms-net, channel_rpc.c with kms-chain rpc;
+ * kms-chain peer has nothing legal to say yet.
+ */
+#ifndef KMS_KEEPER_CHANNEL_H
+#define KMS_KEEPER_CHANNEL_H
+
+#include <uv.h>
+
+#include "kms-keeper/keeper.h"
+#include "proto/chan.h"
+
+/* A body that is being sent under its credit; see channel_net.c. */
+struct outgoing;
+
+struct channels {
+	uv_loop_t *loop;
+	struct keeper *keeper;
+	struct chan *chan[CHANNEL_KINDS]; /* NULL while there is none */
+	struct outgoing *outgoing;	  /* table by request number */
+	size_t outgoing_bytes;
+	int state_dirty;       /* /status or /nodes is to be pushed */
+	uint64_t pushed_peers; /* version of the list last pushed, + 1 */
+	uint64_t push_number;
+};
+
+/* A new end came from kmsd; takes over fd. KMS_E*. */
+int channel_net_open(struct channels *channels, int fd, uint32_t generation);
+int channel_rpc_open(struct channels *channels, int fd, uint32_t generation);
+int channel_peer_open(struct channels *channels, int fd, uint32_t generation);
+
+/* keeper_ops */
+void channel_net_answer(
+    void *arg, uint64_t handle, const struct answer *answer);
+void channel_net_credit(void *arg, uint64_t handle, size_t bytes);
+int channel_rpc_ask(
+    void *arg, uint64_t id, const struct registry_question *question);
+
+/* Push what /status and /nodes show, when it changed. */
+void channel_net_push(struct channels *channels);
+
+#endif

@@ -1,0 +1,157 @@
+#include "kms-keeper/keeper.h"
+
+#include <openssl/crypto.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/err.h"
+#include "common/hex.h"
+#include "proto/metrics.h"
+
+#define STORE_WORK_A_TICK 2000 /* records expired or forgotten at once */
+
+static void
+on_changed(void *arg)
+{
+	struct keeper *k = arg;
+
+	k->ops.changed(k->ops.arg);
+}
+
+static void
+on_wiped(void *arg)
+{
+	struct keeper *k = arg;
+
+	store_clear(k->store);
+}
+
+static struct store *
+make_store(const struct keeper_config *config, const struct keeper *k)
+{
+	struct store_config settings;
+
+	store_config_init(&settings);
+	settings.max_app_storage = config->max_app_storage;
+	settings.max_store = config->max_store;
+	settings.max_value_size = config->max_value_size;
+	settings.max_tombstones = config->max_tombstones;
+	settings.tombstone_retention_ms = (int64_t)config->tombstone_retention;
+	settings.max_clock_skew_ms = (int64_t)config->max_clock_skew;
+	settings.eviction =
+	    config->evict_lru ? STORE_EVICT_LRU : STORE_EVICT_REJECT;
+	k->ops.random(k->ops.arg, settings.hash_key, sizeof(settings.hash_key));
+	return store_new(&settings);
+}
+
+static struct counterparts *
+make_counterparts(const struct keeper_config *config, const struct keeper *k)
+{
+	struct counterparts_config settings = {
+		.ttl_ms = config->registry_cache_ttl,
+		.max_head_age_ms = config->max_head_age,
+		.app_rate = config->app_rate,
+	};
+
+	k->ops.random(k->ops.arg, settings.hash_key, sizeof(settings.hash_key));
+	return counterparts_new(&settings, k->registry, k->identity);
+}
+
+static int
+make_nonces(const struct keeper_config *config, struct keeper *k)
+{
+	uint8_t key[NONCE_KEY_LEN];
+	int error;
+
+	k->ops.random(k->ops.arg, key, sizeof(key));
+	error = nonce_table_new(key, (size_t)config->max_nonces, &k->nonces);
+	OPENSSL_cleanse(key, sizeof(key));
+	return error;
+}
+
+int
+keeper_new(const struct keeper_config *config, const struct keeper_ops *ops,
+    struct identity *identity, struct kms_time now, struct keeper **keeper)
+{
+	struct keeper *k = calloc(1, sizeof(*k));
+	struct readiness_hooks hooks = { on_changed, on_wiped, k };
+	uint8_t spki[P384_SPKI_LEN];
+	int error;
+
+	if (k == NULL)
+		return KMS_ENOMEM;
+	k->config = config;
+	k->ops = *ops;
+	k->identity = identity;
+	k->now = now;
+	p384_public_spki(&identity->point, spki);
+	hex_encode(spki, sizeof(spki), k->pubkey_hex);
+	eth_address_format(&identity->wallet, k->wallet_text);
+	k->registry = registry_new(ops->ask, ops->arg);
+	k->store = make_store(config, k);
+	k->counterparts = make_counterparts(config, k);
+	k->requests = requests_new(k);
+	k->readiness = readiness_new(
+	    config, k->registry, identity, ops->random, ops->arg, &hooks);
+	error = make_nonces(config, k);
+	if (error == 0 &&
+	    (k->registry == NULL || k->store == NULL ||
+		k->counterparts == NULL || k->requests == NULL ||
+		k->readiness == NULL))
+		error = KMS_ENOMEM;
+	if (error == 0)
+		error = store_set_member(
+		    k->store, k->wallet_text, strlen(k->wallet_text));
+	if (error != 0) {
+		k->identity = NULL;
+		keeper_free(k);
+		return error;
+	}
+	*keeper = k;
+	return 0;
+}
+
+void
+keeper_free(struct keeper *k)
+{
+	if (k == NULL)
+		return;
+	requests_free(k->requests);
+	counterparts_free(k->counterparts);
+	readiness_free(k->readiness);
+	registry_free(k->registry);
+	nonce_table_free(k->nonces);
+	store_free(k->store);
+	identity_free(k->identity);
+	free(k);
+}
+
+void
+keeper_set_time(struct keeper *k, struct kms_time now)
+{
+	k->now = now;
+	counterparts_set_time(k->counterparts, now);
+}
+
+static void
+count_store(struct keeper *k)
+{
+	struct store_stats stats = store_stats(k->store);
+
+	metrics[METRIC_KEEPER_READY] = readiness_master(k->readiness) != NULL;
+	metrics[METRIC_KEEPER_NAMESPACES] = stats.namespaces;
+	metrics[METRIC_KEEPER_KEYS] = stats.live_keys;
+	metrics[METRIC_KEEPER_BYTES] = stats.charged_bytes;
+	metrics[METRIC_KEEPER_EVICTIONS] = stats.evictions;
+	metrics[METRIC_KEEPER_EXPIRIES] = stats.expirations;
+}
+
+void
+keeper_tick(struct keeper *k, struct kms_time now)
+{
+	keeper_set_time(k, now);
+	registry_tick(k->registry, now);
+	readiness_tick(k->readiness, now);
+	(void)store_tick(k->store, now, STORE_WORK_A_TICK);
+	count_store(k);
+}

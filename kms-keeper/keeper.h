@@ -1,0 +1,66 @@
+/*
+ * The keeper's core: what connects the pure modules. Inputs are requests,
+ * facts of the chain and the time; outputs go through keeper_ops. The process
+ * around it is main.c with channel_{net,rpc}.c; a simulator can stand in.
+ */
+#ifndef KMS_KEEPER_KEEPER_H
+#define KMS_KEEPER_KEEPER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/clock.h"
+#include "kms-keeper/config.h"
+#include "kms-keeper/counterpart.h"
+#include "kms-keeper/identity.h"
+#include "kms-keeper/nonce.h"
+#include "kms-keeper/readiness.h"
+#include "kms-keeper/registry.h"
+#include "kms-keeper/request.h"
+#include "kms-keeper/store.h"
+#include "proto/msg.h"
+
+struct keeper_ops {
+	/* Randomness fit for keys. */
+	identity_random_fn random;
+	/* A question for kms-chain rpc. */
+	registry_ask_fn ask;
+	/* The answer of a request; borrowed for the call. */
+	void (*answer)(void *arg, uint64_t handle, const struct answer *answer);
+	/* Request body consumed: the sender's window moves on. */
+	void (*credit)(void *arg, uint64_t handle, size_t bytes);
+	/* What /status or /nodes shows has changed. */
+	void (*changed)(void *arg);
+	void *arg;
+};
+
+struct keeper {
+	const struct keeper_config *config;
+	struct keeper_ops ops;
+	struct identity *identity;
+	struct registry *registry;
+	struct readiness *readiness;
+	struct counterparts *counterparts;
+	struct nonce_table *nonces;
+	struct store *store;
+	struct requests *requests;
+	char pubkey_hex[2 * P384_SPKI_LEN + 1]; /* sender_tee_pubkey */
+	char wallet_text[ETH_ADDRESS_TEXT_LEN + 1];
+	struct kms_time now;
+};
+
+/*
+ * Make the core. identity becomes the keeper's. KMS_ENOMEM, KMS_ECRYPTO; the
+ * identity is then still the caller's.
+ */
+int keeper_new(const struct keeper_config *config, const struct keeper_ops *ops,
+    struct identity *identity, struct kms_time now, struct keeper **keeper);
+void keeper_free(struct keeper *keeper);
+
+/* Before every input: what time it is. */
+void keeper_set_time(struct keeper *keeper, struct kms_time now);
+
+/* At least every 100 ms. */
+void keeper_tick(struct keeper *keeper, struct kms_time now);
+
+#endif

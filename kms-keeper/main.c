@@ -1,0 +1,178 @@
+/*
+ * kms-keeper: the process that alone holds the master secret, the identity
+ * keys and the store, and takes every decision. No network, no files.
+ */
+#include <jansson.h>
+#include <openssl/rand.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "common/err.h"
+#include "common/log.h"
+#include "common/sandbox.h"
+#include "common/secmem.h"
+#include "crypto/crypto.h"
+#include "kms-keeper/channel.h"
+#include "kms-keeper/config.h"
+#include "kms-keeper/keeper.h"
+#include "kms-keeper/sandbox.h"
+#include "proto/ctl_client.h"
+#include "proto/fds.h"
+#include "proto/metrics.h"
+
+#define KEEPER_FDS_END (FD_IDENTITY + 1)
+/* Agreements of all counterparts, and what else lives long. */
+#define SECMEM_BYTES (1u << 20)
+#define TICK_MS 100
+#define PUSH_TICKS 10 /* /status is at most a second old */
+
+static struct keeper_config config;
+static struct channels channels;
+static struct chan *control;
+
+static void
+fill_random(void *arg, uint8_t *out, size_t len)
+{
+	(void)arg;
+	/* Without randomness there is no safe way on. */
+	if (RAND_bytes(out, (int)len) != 1)
+		ctl_client_fail(control, "the random generator failed");
+}
+
+static void
+mark_changed(void *arg)
+{
+	(void)arg;
+	channels.state_dirty = 1;
+}
+
+static const struct keeper_ops ops = {
+	.random = fill_random,
+	.ask = channel_rpc_ask,
+	.answer = channel_net_answer,
+	.credit = channel_net_credit,
+	.changed = mark_changed,
+	.arg = &channels,
+};
+
+/* What libraries do once, they do before the sandbox. */
+static int
+warm_libraries(void)
+{
+	uint32_t seed;
+	json_t *object;
+	int error = crypto_init();
+
+	if (error != 0)
+		return error;
+	fill_random(NULL, (uint8_t *)&seed, sizeof(seed));
+	json_set_alloc_funcs(secmem_wiping_malloc, secmem_wiping_free);
+	json_object_seed(seed != 0 ? seed : 1);
+	object = json_pack("{s:f}", "warm", 0.5);
+	json_decref(object);
+	return object != NULL ? 0 : KMS_ENOMEM;
+}
+
+static void
+on_tick(uv_timer_t *timer)
+{
+	static unsigned int ticks;
+
+	(void)timer;
+	keeper_tick(channels.keeper, clock_now());
+	if (++ticks % PUSH_TICKS == 0)
+		channels.state_dirty = 1;
+	metrics[METRIC_KEEPER_LOG_LOST] = log_lost();
+	channel_net_push(&channels);
+}
+
+static int
+on_channel(struct chan *chan, struct msg *msg, void *arg)
+{
+	uint32_t generation = (uint32_t)msg->v[1].u;
+	int error = KMS_EPROTO;
+
+	(void)chan;
+	(void)arg;
+	keeper_set_time(channels.keeper, clock_now());
+	if (msg->v[1].u > UINT32_MAX)
+		return KMS_EPROTO;
+	if (msg->v[0].u == CHANNEL_NET)
+		error = channel_net_open(&channels, msg->fd, generation);
+	else if (msg->v[0].u == CHANNEL_RPC)
+		error = channel_rpc_open(&channels, msg->fd, generation);
+	else if (msg->v[0].u == CHANNEL_PEER)
+		error = channel_peer_open(&channels, msg->fd, generation);
+	if (error == 0)
+		msg->fd = -1;
+	return error;
+}
+
+static const struct chan_handler control_handlers[] = {
+	{ MSG_KMSDKEEPER_CHANNEL, on_channel },
+	{ 0, NULL },
+};
+
+static void
+make_keeper(void)
+{
+	struct identity *identity;
+	int error =
+	    identity_local_new(FD_IDENTITY, fill_random, NULL, &identity);
+
+	if (error == 0)
+		error = keeper_new(
+		    &config, &ops, identity, clock_now(), &channels.keeper);
+	if (error != 0)
+		ctl_client_fail(
+		    NULL, "making the keeper: %s", kms_strerror(error));
+	(void)close(FD_IDENTITY);
+	log_info("wallet %s", channels.keeper->wallet_text);
+}
+
+static void
+start_loop(uv_loop_t *loop)
+{
+	static uv_timer_t tick;
+
+	channels.loop = loop;
+	(void)uv_timer_init(loop, &tick);
+	(void)uv_timer_start(&tick, on_tick, 1, TICK_MS);
+	if (ctl_client_open(loop, control_handlers, NULL, &control) != 0)
+		ctl_client_fail(NULL, "the control channel cannot be opened");
+}
+
+int
+main(void)
+{
+	char missing[SANDBOX_MISSING_LEN];
+	uv_loop_t loop;
+	int hidden;
+
+	log_init_child(LOG_LEVEL_INFO);
+	if (secmem_wipe_heaps() != 0 || sandbox_prepare(KEEPER_FDS_END) != 0)
+		ctl_client_fail(NULL, "preparing the process failed");
+	if (keeper_config_read(&config) != 0)
+		ctl_client_fail(NULL, "the configuration was not understood");
+	log_init_child(config.log_level);
+	if (secmem_init(SECMEM_BYTES, &hidden) != 0)
+		ctl_client_fail(NULL,
+		    "memory cannot be locked: RLIMIT_MEMLOCK "
+		    "must be at least %u KiB",
+		    SECMEM_BYTES / 1024 * 2);
+	if (warm_libraries() != 0)
+		ctl_client_fail(NULL,
+		    "the cryptographic library does not "
+		    "start");
+	make_keeper();
+	if (uv_loop_init(&loop) != 0)
+		ctl_client_fail(NULL, "the event loop cannot be made");
+	start_loop(&loop);
+	if (sandbox_enter(&keeper_sandbox, &config.sandbox, missing) != 0)
+		ctl_client_fail(control, "sandbox: %s", missing);
+	(void)ctl_client_ready(control, missing);
+	(void)uv_run(&loop, UV_RUN_DEFAULT);
+	return 1;
+}

@@ -1,0 +1,185 @@
+#include "kms-keeper/registry.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+
+#include "common/err.h"
+#include "proto/msg.h"
+
+struct pending {
+	TAILQ_ENTRY(pending) link; /* in order of deadline */
+	uint64_t id;
+	struct registry_question question; /* without raw */
+	int64_t deadline_ms;		   /* boot time */
+	registry_done_fn done;
+	void *arg;
+};
+
+TAILQ_HEAD(pending_list, pending);
+
+struct registry {
+	struct pending_list pending;
+	size_t count;
+	uint64_t last_id;
+	registry_ask_fn ask;
+	void *ask_arg;
+};
+
+struct registry *
+registry_new(registry_ask_fn ask, void *arg)
+{
+	struct registry *registry = calloc(1, sizeof(*registry));
+
+	if (registry == NULL)
+		return NULL;
+	TAILQ_INIT(&registry->pending);
+	registry->ask = ask;
+	registry->ask_arg = arg;
+	return registry;
+}
+
+void
+registry_free(struct registry *registry)
+{
+	struct pending *pending;
+
+	if (registry == NULL)
+		return;
+	while ((pending = TAILQ_FIRST(&registry->pending)) != NULL) {
+		TAILQ_REMOVE(&registry->pending, pending, link);
+		free(pending);
+	}
+	free(registry);
+}
+
+int
+registry_ask(struct registry *registry,
+    const struct registry_question *question, struct kms_time now,
+    registry_done_fn done, void *arg)
+{
+	struct pending *pending;
+	int error;
+
+	if (registry->count >= REGISTRY_PENDING_MAX)
+		return KMS_EBUSY;
+	pending = calloc(1, sizeof(*pending));
+	if (pending == NULL)
+		return KMS_ENOMEM;
+	pending->id = ++registry->last_id;
+	pending->question = *question;
+	pending->question.raw = NULL;
+	pending->deadline_ms = now.boot_ms + REGISTRY_TIMEOUT_MS;
+	pending->done = done;
+	pending->arg = arg;
+	error = registry->ask(registry->ask_arg, pending->id, question);
+	if (error != 0) {
+		free(pending);
+		return error;
+	}
+	TAILQ_INSERT_TAIL(&registry->pending, pending, link);
+	registry->count++;
+	return 0;
+}
+
+static void
+finish(struct registry *registry, struct pending *pending, int error,
+    const struct registry_answer *answer)
+{
+	TAILQ_REMOVE(&registry->pending, pending, link);
+	registry->count--;
+	pending->done(pending->arg, error, answer);
+	free(pending);
+}
+
+static void
+fail(struct registry *registry, struct pending *pending, int error,
+    unsigned int failure, const char *text)
+{
+	struct registry_answer *answer = calloc(1, sizeof(*answer));
+	static const struct registry_answer no_memory;
+
+	if (answer != NULL) {
+		answer->kind = pending->question.kind;
+		answer->failure = failure;
+		(void)snprintf(answer->text, sizeof(answer->text), "%s", text);
+	}
+	finish(registry, pending, error, answer != NULL ? answer : &no_memory);
+	free(answer);
+}
+
+/* Does the answer speak of what was asked? */
+static const char *
+mismatch(const struct registry_question *question,
+    const struct registry_answer *answer)
+{
+	if (answer->kind != question->kind)
+		return "kms-chain answered another question";
+	if (question->endpoint != MSG_ENDPOINT_ANY &&
+	    answer->endpoint != question->endpoint)
+		return "kms-chain answered for another endpoint";
+	if ((answer->kind == REGISTRY_INSTANCE ||
+		answer->kind == REGISTRY_MEMBERS) &&
+	    question->block != 0 && answer->block != question->block)
+		return "kms-chain answered for another block";
+	return NULL;
+}
+
+static struct pending *
+find(struct registry *registry, uint64_t id)
+{
+	struct pending *pending;
+
+	TAILQ_FOREACH (pending, &registry->pending, link) {
+		if (pending->id == id)
+			return pending;
+	}
+	return NULL;
+}
+
+void
+registry_answered(struct registry *registry, uint64_t id, int error,
+    struct registry_answer *answer)
+{
+	struct pending *pending = find(registry, id);
+	const char *wrong;
+
+	if (pending == NULL)
+		return;
+	if (error != 0) {
+		finish(registry, pending, error, answer);
+		return;
+	}
+	wrong = mismatch(&pending->question, answer);
+	if (wrong != NULL)
+		fail(registry, pending, KMS_EUNAVAIL, CHAIN_ERROR_MALFORMED,
+		    wrong);
+	else
+		finish(registry, pending, 0, answer);
+}
+
+void
+registry_tick(struct registry *registry, struct kms_time now)
+{
+	struct pending *pending;
+
+	while ((pending = TAILQ_FIRST(&registry->pending)) != NULL &&
+	    pending->deadline_ms <= now.boot_ms)
+		fail(registry, pending, KMS_ETIMEOUT, CHAIN_ERROR_TIMEOUT,
+		    "the chain did not answer in time");
+}
+
+void
+registry_lost(struct registry *registry)
+{
+	/* Only those of now: done may ask again, in vain or on a new channel.
+	 */
+	uint64_t last = registry->last_id;
+	struct pending *pending;
+
+	while ((pending = TAILQ_FIRST(&registry->pending)) != NULL &&
+	    pending->id <= last)
+		fail(registry, pending, KMS_EUNAVAIL, CHAIN_ERROR_UNREACHABLE,
+		    "kms-chain is being restarted");
+}

@@ -1,0 +1,694 @@
+#include "kms-keeper/request.h"
+
+#include <openssl/crypto.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base64.h"
+#include "common/buf.h"
+#include "common/err.h"
+#include "common/hex.h"
+#include "common/log.h"
+#include "crypto/envelope.h"
+#include "crypto/pop.h"
+#include "kms-keeper/answer_app.h"
+#include "kms-keeper/keeper.h"
+#include "kms-keeper/pop.h"
+#include "kms-keeper/target.h"
+#include "proto/metrics.h"
+
+#define SENDER_MAX 512
+#define ENVELOPE_NONCE_MAX 64
+#define SIGNED_TEXT_MAX 512
+#define RETRY_AFTER_S 1
+
+struct request {
+	UT_hash_handle hh; /* by handle */
+	struct requests *owner;
+	uint64_t handle;
+	struct counterpart *counterpart; /* pinned */
+	struct counterpart_waiter waiter;
+	struct target target;
+	unsigned int target_status; /* 0, or the refusal of the target */
+	const char *target_message;
+	bool bound;
+	uint8_t content_hash[SHA256_LEN];
+	char signature[SIGNATURE_TEXT_LEN + 1]; /* as sent */
+
+	bool envelope;
+	char sender[SENDER_MAX];
+	size_t sender_len;
+	char nonce_text[ENVELOPE_NONCE_MAX];
+	size_t nonce_len;
+	char *data; /* encrypted_data as sent, data_total characters */
+	size_t data_total;
+	size_t data_len; /* received so far */
+	size_t data_credited;
+	bool authorised; /* the verdict is there */
+	bool started;	 /* being executed: nothing more is awaited */
+	bool cancelled;	 /* freed at its end, not answered */
+
+	/* the answer being composed */
+	unsigned int status;
+	unsigned int retry_after;
+	char message[ANSWER_MESSAGE_LEN];
+	char answer_nonce[2 * AEAD_NONCE_LEN + 1];
+	struct buf answer_hex;
+	char answer_signature[SIGNATURE_TEXT_LEN + 1];
+	char answer_signature_v2[SIGNATURE_TEXT_LEN + 1];
+	char next_nonce[BASE64_LEN(NONCE_LEN) + 1];
+};
+
+struct requests {
+	struct keeper *keeper;
+	struct request *table;
+	size_t count;
+	size_t body_bytes;
+	uint8_t hash_key[SIPHASH_KEY_LEN];
+};
+
+static void proceed(struct request *r);
+
+/* ---- life ---- */
+
+struct requests *
+requests_new(struct keeper *keeper)
+{
+	struct requests *rs = calloc(1, sizeof(*rs));
+
+	if (rs == NULL)
+		return NULL;
+	rs->keeper = keeper;
+	keeper->ops.random(keeper->ops.arg, rs->hash_key, sizeof(rs->hash_key));
+	return rs;
+}
+
+static unsigned int
+hash_of(const struct requests *rs, uint64_t handle)
+{
+	return (unsigned int)siphash(rs->hash_key, &handle, sizeof(handle));
+}
+
+static struct request *
+find(struct requests *rs, uint64_t handle)
+{
+	struct request *r;
+
+	HASH_FIND_BYHASHVALUE(
+	    hh, rs->table, &handle, sizeof(handle), hash_of(rs, handle), r);
+	return r;
+}
+
+static void
+request_free(struct request *r)
+{
+	struct requests *rs = r->owner;
+
+	HASH_DEL(rs->table, r);
+	rs->count--;
+	rs->body_bytes -= r->data_total;
+	if (r->counterpart != NULL) {
+		counterpart_cancel(r->counterpart, &r->waiter);
+		counterpart_unpin(r->counterpart);
+	}
+	if (r->data != NULL)
+		OPENSSL_cleanse(r->data, r->data_total);
+	free(r->data);
+	buf_free(&r->answer_hex);
+	OPENSSL_cleanse(r, sizeof(*r));
+	free(r);
+}
+
+void
+requests_cancel_all(struct requests *rs)
+{
+	struct request *r, *next;
+
+	HASH_ITER (hh, rs->table, r, next) {
+		r->cancelled = true;
+		if (!r->started)
+			request_free(r);
+	}
+}
+
+void
+requests_free(struct requests *rs)
+{
+	if (rs == NULL)
+		return;
+	requests_cancel_all(rs);
+	free(rs);
+}
+
+size_t
+requests_count(const struct requests *rs)
+{
+	return rs->count;
+}
+
+/* An error before there is a caller to sign for. */
+static void
+refuse_unsigned(struct requests *rs, uint64_t handle, unsigned int status,
+    unsigned int retry_after, const char *message)
+{
+	struct answer answer = {
+		.status = status,
+		.code = answer_code(status),
+		.message = message,
+		.retry_after = retry_after,
+		.signature = "",
+		.signature_v2 = "",
+		.next_nonce = "",
+		.sender = "",
+		.nonce = "",
+		.data = "",
+	};
+
+	rs->keeper->ops.answer(rs->keeper->ops.arg, handle, &answer);
+}
+
+/* ---- the answer: envelope, then signatures, then out ---- */
+
+static void
+send_answer(struct request *r)
+{
+	struct keeper *k = r->owner->keeper;
+	bool ok = r->status == 200;
+	struct answer answer = {
+		.status = r->status,
+		.code = ok ? "" : answer_code(r->status),
+		.message = ok ? "" : r->message,
+		.retry_after = r->retry_after,
+		.signature = r->answer_signature,
+		.signature_v2 = r->answer_signature_v2,
+		.next_nonce = r->next_nonce,
+		.envelope = ok,
+		.sender = ok ? k->pubkey_hex : "",
+		.nonce = ok ? r->answer_nonce : "",
+		.data = ok ? (const char *)r->answer_hex.data : "",
+		.data_len = ok ? r->answer_hex.len : 0,
+	};
+
+	if (!r->cancelled)
+		k->ops.answer(k->ops.arg, r->handle, &answer);
+	request_free(r);
+}
+
+/* Without its signature an answer is worth nothing to its caller. */
+static void
+give_up(struct request *r, const char *what, int error)
+{
+	log_error("answering a request: %s: %s", what, kms_strerror(error));
+	if (!r->cancelled)
+		refuse_unsigned(r->owner, r->handle, 503, RETRY_AFTER_S,
+		    "the node cannot sign at the moment");
+	request_free(r);
+}
+
+static void
+on_signed_v2(void *arg, int error, const uint8_t *signature, size_t len)
+{
+	struct request *r = arg;
+
+	if (error != 0 || len != SIGNATURE_LEN) {
+		give_up(r, "signing", error);
+		return;
+	}
+	signature_format(signature, r->answer_signature_v2);
+	send_answer(r);
+}
+
+static int
+answer_hash(const struct request *r, uint8_t digest[SHA256_LEN])
+{
+	struct keeper *k = r->owner->keeper;
+	struct envelope_text text = {
+		.sender = k->pubkey_hex,
+		.sender_len = strlen(k->pubkey_hex),
+		.nonce = r->answer_nonce,
+		.nonce_len = strlen(r->answer_nonce),
+		.data = (const char *)r->answer_hex.data,
+		.data_len = r->answer_hex.len,
+	};
+
+	if (r->status != 200)
+		return pop_error_hash(
+		    answer_code(r->status), r->message, digest);
+	return envelope_canonical_hash(&text, digest);
+}
+
+static void
+on_signed(void *arg, int error, const uint8_t *signature, size_t len)
+{
+	struct request *r = arg;
+	struct keeper *k = r->owner->keeper;
+	uint8_t digest[SHA256_LEN];
+	struct buf text;
+
+	if (error != 0 || len != SIGNATURE_LEN) {
+		give_up(r, "signing", error);
+		return;
+	}
+	signature_format(signature, r->answer_signature);
+	if (!r->bound) {
+		send_answer(r);
+		return;
+	}
+	buf_init(&text, SIGNED_TEXT_MAX);
+	error = answer_hash(r, digest);
+	if (error == 0)
+		error =
+		    pop_response_v2_append(r->signature, strlen(r->signature),
+			&k->identity->wallet, r->status, digest, &text);
+	if (error == 0)
+		identity_sign(
+		    k->identity, text.data, text.len, on_signed_v2, r);
+	else
+		give_up(r, "composing its signature", error);
+	buf_free(&text);
+}
+
+static void
+sign_answer(struct request *r)
+{
+	struct keeper *k = r->owner->keeper;
+	struct buf text;
+	int error;
+
+	buf_init(&text, SIGNED_TEXT_MAX);
+	error = pop_response_append(
+	    r->signature, strlen(r->signature), &k->identity->wallet, &text);
+	if (error == 0)
+		identity_sign(k->identity, text.data, text.len, on_signed, r);
+	else
+		give_up(r, "composing its signature", error);
+	buf_free(&text);
+}
+
+/* One nonce a wallet travels back; the newer replaces the older. */
+static void
+attach_next_nonce(struct request *r)
+{
+	struct keeper *k = r->owner->keeper;
+	struct counterpart *c = r->counterpart;
+
+	if (!r->bound || c->verdict != COUNTERPART_AUTHORISED)
+		return;
+	if (c->has_next_nonce)
+		(void)nonce_consume(k->nonces, c->next_nonce, k->now.boot_ms);
+	c->has_next_nonce =
+	    nonce_issue_next(k->nonces, k->now.boot_ms, c->next_nonce) == 0;
+	if (c->has_next_nonce)
+		base64_encode(c->next_nonce, NONCE_LEN, r->next_nonce);
+}
+
+static void
+finish(struct request *r, unsigned int status, unsigned int retry_after,
+    const char *message)
+{
+	r->started = true;
+	r->status = status;
+	r->retry_after = retry_after;
+	if (message != r->message)
+		(void)snprintf(r->message, sizeof(r->message), "%s", message);
+	attach_next_nonce(r);
+	sign_answer(r);
+}
+
+static void
+on_sealed(void *arg, int error, const uint8_t *sealed, size_t len)
+{
+	struct request *r = arg;
+	struct keeper *k = r->owner->keeper;
+	uint8_t *space;
+
+	if (error == 0 && len < AEAD_NONCE_LEN)
+		error = KMS_ECRYPTO;
+	if (error == 0) {
+		size_t hex_len = 2 * (len - AEAD_NONCE_LEN);
+
+		/* One more for hex_encode's NUL. */
+		buf_init(&r->answer_hex, hex_len + 1);
+		error = buf_reserve(&r->answer_hex, hex_len + 1, &space);
+		if (error == 0) {
+			hex_encode(sealed, AEAD_NONCE_LEN, r->answer_nonce);
+			hex_encode(sealed + AEAD_NONCE_LEN,
+			    len - AEAD_NONCE_LEN, (char *)space);
+			buf_commit(&r->answer_hex, hex_len);
+		}
+	}
+	if (error != 0) {
+		log_error("sealing an answer: %s", kms_strerror(error));
+		finish(r, 503, RETRY_AFTER_S, "the answer cannot be sealed");
+		return;
+	}
+	/* The key is the same both ways: this must not come back as a
+	 * request (section 2, replay window). */
+	(void)replay_check_and_add(
+	    &r->counterpart->replay, sealed, k->now.boot_ms);
+	finish(r, 200, 0, "");
+}
+
+/* ---- the operation ---- */
+
+static void
+execute(struct request *r, const uint8_t *body, size_t body_len)
+{
+	struct keeper *k = r->owner->keeper;
+	struct app_context context = {
+		.store = k->store,
+		.master = readiness_master(k->readiness),
+		.app_id = r->counterpart->app_id,
+		.bound = r->bound,
+		.peer_count = readiness_peer_count(k->readiness),
+		.max_value_size = k->config->max_value_size,
+		.default_ttl_ms = k->config->default_ttl,
+		.reserved_paths_allowed = k->config->reserved_paths_allowed,
+		.now = k->now,
+		.random = k->ops.random,
+		.random_arg = k->ops.arg,
+	};
+	struct app_answer answer;
+	struct buf plaintext;
+
+	/* Time may have passed since the head was checked. */
+	if (context.master == NULL) {
+		finish(r, 503, RETRY_AFTER_S, "the node is not ready");
+		return;
+	}
+	buf_init(&plaintext, ANSWER_MAX);
+	answer_app(&context, &r->target, body, body_len, &plaintext, &answer);
+	if (answer.status == 200)
+		identity_seal(k->identity, &r->counterpart->agreement,
+		    &r->counterpart->point, plaintext.data, plaintext.len,
+		    on_sealed, r);
+	else
+		finish(r, answer.status,
+		    answer.status == 503 ? RETRY_AFTER_S : 0, answer.message);
+	buf_free(&plaintext);
+}
+
+static void
+on_opened(void *arg, int error, const uint8_t *plaintext, size_t len)
+{
+	struct request *r = arg;
+
+	if (error == KMS_EAUTH)
+		finish(r, 400, 0, "the envelope does not decrypt");
+	else if (error != 0)
+		finish(r, 503, RETRY_AFTER_S,
+		    "the envelope cannot be opened at the moment");
+	else
+		execute(r, plaintext, len);
+}
+
+/* An unbound envelope is taken once. True when it may go on. */
+static bool
+check_replay(struct request *r, const uint8_t nonce[AEAD_NONCE_LEN])
+{
+	struct keeper *k = r->owner->keeper;
+	int error = replay_check_and_add(
+	    &r->counterpart->replay, nonce, k->now.boot_ms);
+
+	if (r->bound || error == 0)
+		return true;
+	if (error == KMS_EREPLAY) {
+		metrics[METRIC_KEEPER_REPLAYS]++;
+		finish(r, 403, 0, "this envelope was used before");
+	} else {
+		finish(r, 429, 60,
+		    "too many unbound requests: use "
+		    "X-App-Auth: v2");
+	}
+	return false;
+}
+
+static void
+open_envelope(struct request *r)
+{
+	struct keeper *k = r->owner->keeper;
+	struct envelope_text text = { r->sender, r->sender_len, r->nonce_text,
+		r->nonce_len, r->data, r->data_total };
+	uint8_t nonce[AEAD_NONCE_LEN], digest[SHA256_LEN];
+	struct p384_point sender;
+	size_t sealed_len;
+
+	if (r->bound &&
+	    (envelope_canonical_hash(&text, digest) != 0 ||
+		CRYPTO_memcmp(digest, r->content_hash, SHA256_LEN) != 0)) {
+		finish(r, 403, 0,
+		    "the body is not the one that "
+		    "X-App-Content-SHA256 names");
+		return;
+	}
+	/* The sealed bytes take the place of their hex. */
+	if (envelope_decode(&text, &sender, nonce, (uint8_t *)r->data,
+		r->data_total, &sealed_len) != 0) {
+		finish(r, 400, 0, "the envelope's members are not well formed");
+		return;
+	}
+	if (!p384_point_equal(&sender, &r->counterpart->point)) {
+		finish(r, 403, 0,
+		    "sender_tee_pubkey is not the caller's "
+		    "registered key");
+		return;
+	}
+	if (!check_replay(r, nonce))
+		return;
+	if (r->counterpart->agreement == NULL)
+		metrics[METRIC_KEEPER_AGREEMENTS]++;
+	identity_open(k->identity, &r->counterpart->agreement,
+	    &r->counterpart->point, nonce, (const uint8_t *)r->data, sealed_len,
+	    on_opened, r);
+}
+
+static bool
+wants_envelope(const struct request *r)
+{
+	return r->target.operation == OPERATION_DERIVE ||
+	    r->target.operation == OPERATION_PUT ||
+	    r->target.operation == OPERATION_DELETE;
+}
+
+/* Verdict and body are there. */
+static void
+proceed(struct request *r)
+{
+	struct keeper *k = r->owner->keeper;
+	struct counterpart *c = r->counterpart;
+	static const char nothing[1] = "";
+	uint8_t digest[SHA256_LEN];
+	unsigned int retry_s;
+
+	r->started = true;
+	if (c->verdict != COUNTERPART_AUTHORISED) {
+		metrics[METRIC_KEEPER_DENIED]++;
+		finish(r, 403, 0, c->refusal);
+	} else if (k->config->require_bound_requests && !r->bound) {
+		finish(r, 403, 0,
+		    "this node takes bound requests only: use "
+		    "X-App-Auth: v2");
+	} else if (!counterpart_take_token(c, k->now, &retry_s)) {
+		finish(r, 429, retry_s, "too many requests of this wallet");
+	} else if (r->target_status != 0) {
+		finish(r, r->target_status, 0, r->target_message);
+	} else if (r->envelope != wants_envelope(r)) {
+		finish(r, 400, 0,
+		    r->envelope ? "expected no body"
+				: "expected an envelope as the body");
+	} else if (r->envelope) {
+		open_envelope(r);
+	} else if (r->bound &&
+	    (sha256(nothing, 0, digest) != 0 ||
+		CRYPTO_memcmp(digest, r->content_hash, SHA256_LEN) != 0)) {
+		finish(r, 403, 0,
+		    "X-App-Content-SHA256 is not that of a "
+		    "request without a body");
+	} else {
+		execute(r, NULL, 0);
+	}
+}
+
+static void
+on_verdict(struct counterpart_waiter *waiter, int error)
+{
+	struct request *r = (struct request *)(void *)((char *)waiter -
+	    offsetof(struct request, waiter));
+
+	if (error != 0) {
+		finish(r, 503, RETRY_AFTER_S,
+		    "the registry cannot be read at the moment");
+		return;
+	}
+	r->authorised = true;
+	if (r->data_len == r->data_total)
+		proceed(r);
+}
+
+/* ---- what comes in ---- */
+
+/* Copy what outlives the call. */
+static struct request *
+request_new(struct requests *rs, uint64_t handle,
+    const struct request_head *head, const struct pop_result *pop)
+{
+	struct request *r = calloc(1, sizeof(*r));
+
+	if (r == NULL)
+		return NULL;
+	r->owner = rs;
+	r->handle = handle;
+	r->waiter.ready = on_verdict;
+	r->bound = pop->bound;
+	memcpy(r->content_hash, pop->content_hash, SHA256_LEN);
+	memcpy(r->signature, head->signature.text, head->signature.len);
+	r->envelope = head->envelope;
+	if (head->envelope) {
+		memcpy(r->sender, head->sender.text, head->sender.len);
+		r->sender_len = head->sender.len;
+		memcpy(r->nonce_text, head->envelope_nonce.text,
+		    head->envelope_nonce.len);
+		r->nonce_len = head->envelope_nonce.len;
+		r->data_total = (size_t)head->data_total;
+		r->data = malloc(r->data_total + 1);
+		if (r->data == NULL) {
+			free(r);
+			return NULL;
+		}
+	}
+	HASH_ADD_BYHASHVALUE(
+	    hh, rs->table, handle, sizeof(handle), hash_of(rs, handle), r);
+	if (r->hh.tbl == NULL) {
+		free(r->data);
+		free(r);
+		return NULL;
+	}
+	rs->count++;
+	rs->body_bytes += r->data_total;
+	return r;
+}
+
+static bool
+head_fits(const struct request_head *head)
+{
+	return head->signature.len <= SIGNATURE_TEXT_LEN &&
+	    head->sender.len <= SENDER_MAX &&
+	    head->envelope_nonce.len <= ENVELOPE_NONCE_MAX &&
+	    (head->envelope || head->data_total == 0);
+}
+
+static void
+take_body(struct request *r, const char *data, size_t len)
+{
+	struct keeper *k = r->owner->keeper;
+
+	if (len > 0)
+		memcpy(r->data + r->data_len, data, len);
+	r->data_len += len;
+	/* What the sender may still send beyond its window. */
+	if (r->data_total > MSG_WINDOW && r->data_len < r->data_total &&
+	    !r->started) {
+		k->ops.credit(
+		    k->ops.arg, r->handle, r->data_len - r->data_credited);
+		r->data_credited = r->data_len;
+	}
+}
+
+static void
+authorise(struct request *r)
+{
+	struct keeper *k = r->owner->keeper;
+	int error = counterpart_authorise(r->counterpart, &r->waiter, k->now);
+
+	if (error == KMS_EAGAIN)
+		return;
+	if (error != 0) {
+		finish(r, 503, RETRY_AFTER_S,
+		    error == KMS_EBUSY
+			? "too many registry look-ups are under way"
+			: "the registry cannot be read at the moment");
+		return;
+	}
+	r->authorised = true;
+	if (r->data_len == r->data_total)
+		proceed(r);
+}
+
+int
+request_begin(
+    struct requests *rs, uint64_t handle, const struct request_head *head)
+{
+	struct keeper *k = rs->keeper;
+	struct pop_result pop = { 0 };
+	const char *refusal;
+	struct request *r;
+
+	if (head->data.len > head->data_total || find(rs, handle) != NULL)
+		return KMS_EPROTO;
+	if (readiness_master(k->readiness) == NULL) {
+		refuse_unsigned(
+		    rs, handle, 503, RETRY_AFTER_S, "the node is not ready");
+		return 0;
+	}
+	if (rs->count >= REQUESTS_MAX) {
+		refuse_unsigned(
+		    rs, handle, 503, RETRY_AFTER_S, "the node is busy");
+		return 0;
+	}
+	refusal = pop_check(head, &k->identity->wallet, k->nonces,
+	    k->identity->wallets, k->config->pop_max_age, k->now, &pop);
+	if (refusal == NULL && !head_fits(head))
+		refusal = "the envelope's members are too long";
+	if (refusal != NULL) {
+		metrics[METRIC_KEEPER_POP_FAILED]++;
+		refuse_unsigned(rs, handle, 403, 0, refusal);
+		return 0;
+	}
+	r = NULL;
+	if (head->data_total <= 2 * (k->config->max_body + 16) &&
+	    rs->body_bytes + head->data_total <= REQUESTS_BODY_MAX)
+		r = request_new(rs, handle, head, &pop);
+	if (r != NULL)
+		r->counterpart =
+		    counterpart_pin(k->counterparts, &pop.wallet, k->now);
+	if (r == NULL || r->counterpart == NULL) {
+		if (r != NULL)
+			request_free(r);
+		refuse_unsigned(rs, handle, 503, RETRY_AFTER_S,
+		    "the node has no room for this request");
+		return 0;
+	}
+	r->target_status = target_parse(head->method, head->target.text,
+	    head->target.len, &r->target, &r->target_message);
+	take_body(r, head->data.text, head->data.len);
+	authorise(r);
+	return 0;
+}
+
+int
+request_body(struct requests *rs, uint64_t handle, const char *data, size_t len)
+{
+	struct request *r = find(rs, handle);
+
+	if (r == NULL || r->started)
+		return 0;
+	if (len > r->data_total - r->data_len)
+		return KMS_EPROTO;
+	take_body(r, data, len);
+	if (r->authorised && r->data_len == r->data_total)
+		proceed(r);
+	return 0;
+}
+
+void
+request_cancel(struct requests *rs, uint64_t handle)
+{
+	struct request *r = find(rs, handle);
+
+	if (r == NULL)
+		return;
+	r->cancelled = true;
+	if (!r->started)
+		request_free(r);
+}

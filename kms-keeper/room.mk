@@ -1,0 +1,16 @@
+# Alone holds the master secret, the identity keys and the store. No network,
+# no files: it links no HTTP client and no resolver.
+kms-keeper_SRC := kms-keeper/main.c kms-keeper/sandbox.c kms-keeper/config.c \
+	kms-keeper/keeper.c kms-keeper/channel_net.c kms-keeper/channel_rpc.c \
+	kms-keeper/request.c kms-keeper/pop.c kms-keeper/target.c \
+	kms-keeper/answer_app.c kms-keeper/counterpart.c kms-keeper/authz.c \
+	kms-keeper/registry.c kms-keeper/readiness.c kms-keeper/submission.c \
+	kms-keeper/identity.c kms-keeper/identity_local.c \
+	kms-keeper/at_rest.c kms-keeper/derive.c kms-keeper/nonce.c \
+	kms-keeper/replay.c kms-keeper/seal.c kms-keeper/transaction.c \
+	kms-keeper/store.c kms-keeper/store_changes.c kms-keeper/store_heap.c \
+	kms-keeper/store_list.c kms-keeper/store_merge.c \
+	kms-keeper/store_record.c kms-keeper/merge.c kms-keeper/vector_clock.c \
+	kms-keeper/siphash.c
+kms-keeper_USES := proto crypto common
+kms-keeper_LIBS := -luv -ljansson -lseccomp -lm

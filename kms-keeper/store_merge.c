@@ -1,0 +1,203 @@
+#include <string.h>
+
+#include "common/err.h"
+#include "kms-keeper/store_internal.h"
+
+static struct store_merge_result
+rejected(const char *reason)
+{
+	return (struct store_merge_result){ STORE_REJECTED, reason, false };
+}
+
+static struct store_merge_result
+skipped(const char *reason)
+{
+	return (struct store_merge_result){ STORE_SKIPPED, reason, false };
+}
+
+static struct store_merge_result
+merged(bool taken)
+{
+	return (struct store_merge_result){ STORE_MERGED, NULL, taken };
+}
+
+static const char *
+error_reason(int error)
+{
+	switch (error) {
+	case KMS_ENOMEM:
+	case KMS_EBUSY:
+		return "memory";
+	case KMS_ETOOBIG:
+		return "quota";
+	case KMS_ERANGE:
+		return "clock";
+	default:
+		return "malformed";
+	}
+}
+
+/* Rule 1 but for the clock; NULL when nothing is wrong. */
+static const char *
+refusal(const struct store *store, uint64_t app_id,
+    const struct store_incoming *in, struct kms_time now)
+{
+	if (app_id == 0 || app_id > STORE_APP_ID_MAX || in->key_len == 0 ||
+	    in->key == NULL || (in->clock == NULL && in->clock_count > 0))
+		return "malformed";
+	if (in->key_len > MERGE_KEY_MAX)
+		return "size";
+	if (!in->tombstone && in->value == NULL)
+		return "malformed";
+	if (!in->tombstone && !store_value_fits(store, in->value_len))
+		return "size";
+	if (in->updated_at_ms > now.wall_ms + store->config.max_clock_skew_ms)
+		return "future";
+	return NULL;
+}
+
+static struct merge_version
+version_of_record(const struct record *record)
+{
+	return (struct merge_version){
+		.clock = &record->clock,
+		.updated_at_ms = record->updated_at_ms,
+		.ttl_ms = record->ttl_ms,
+		.head = record->value,
+		.head_len = record->value_len,
+		.tombstone = record->state == STORE_TOMBSTONE,
+	};
+}
+
+static struct merge_version
+version_of_incoming(
+    const struct store_incoming *in, const struct vector_clock *clock)
+{
+	return (struct merge_version){
+		.clock = clock,
+		.updated_at_ms = in->updated_at_ms,
+		.ttl_ms = merge_ttl(in->ttl_ms, in->tombstone),
+		.head = in->value,
+		.head_len = in->tombstone ? 0 : in->value_len,
+		.tombstone = in->tombstone,
+	};
+}
+
+/* Ours won: it stays as it is, under the joined clock. */
+static struct store_merge_result
+keep_joined(struct store *store, struct record *record,
+    const struct vector_clock *clock)
+{
+	struct vector_clock joined;
+	int error;
+
+	error = vector_clock_join(&joined, &record->clock, clock);
+	if (error != 0)
+		return rejected(error_reason(error));
+	vector_clock_clear(&store->members, &record->clock);
+	record->clock = joined;
+	record_changed(store, record);
+	return merged(false);
+}
+
+/* What theirs is to be here; one that is overdue comes in as a stub. */
+static int
+content_fill(struct content *content, const struct store_incoming *in,
+    const struct merge_version *theirs, struct kms_time now)
+{
+	size_t len = in->value_len;
+	int64_t due;
+
+	content->updated_at_ms = theirs->updated_at_ms;
+	content->ttl_ms = theirs->ttl_ms;
+	content->state = STORE_LIVE;
+	if (in->tombstone) {
+		content->state = STORE_TOMBSTONE;
+		return 0;
+	}
+	if (theirs->ttl_ms > 0 &&
+	    !__builtin_add_overflow(
+		theirs->updated_at_ms, theirs->ttl_ms, &due) &&
+	    due <= now.wall_ms) {
+		content->state = STORE_EXPIRED;
+		if (len > MERGE_HEAD_LEN)
+			len = MERGE_HEAD_LEN;
+	}
+	return content_set_value(content, in->value, len);
+}
+
+static struct store_merge_result
+take(struct store *store, struct slot *slot, const struct store_incoming *in,
+    const struct merge_version *theirs, bool join, bool changed,
+    struct kms_time now)
+{
+	struct content content = { 0 };
+	int error;
+
+	if (join)
+		error = vector_clock_join(
+		    &content.clock, &slot->record->clock, theirs->clock);
+	else
+		error = vector_clock_copy(&content.clock, theirs->clock);
+	if (error != 0)
+		return rejected(error_reason(error));
+	error = content_fill(&content, in, theirs, now);
+	if (error == 0)
+		error = store_write(store, slot, &content, changed, now);
+	if (error == 0)
+		return merged(true);
+	content_clear(store, &content);
+	return rejected(error_reason(error));
+}
+
+static struct store_merge_result
+merge_slot(struct store *store, struct slot *slot,
+    const struct store_incoming *in, const struct vector_clock *clock,
+    struct kms_time now)
+{
+	struct merge_version theirs = version_of_incoming(in, clock), ours;
+	struct record *record = slot->record;
+
+	if (record == NULL)
+		return take(store, slot, in, &theirs, false, true, now);
+	ours = version_of_record(record);
+	switch (merge_decide(&ours, &theirs)) {
+	case MERGE_SAME:
+		if (in->revive && record->state == STORE_EVICTED &&
+		    !record_is_overdue(record, now))
+			return take(
+			    store, slot, in, &theirs, false, false, now);
+		return skipped("same");
+	case MERGE_KEEP:
+		return skipped("older");
+	case MERGE_KEEP_JOIN:
+		return keep_joined(store, record, clock);
+	case MERGE_TAKE:
+		return take(store, slot, in, &theirs, false, true, now);
+	case MERGE_TAKE_JOIN:
+		return take(store, slot, in, &theirs, true, true, now);
+	}
+	return rejected("malformed");
+}
+
+struct store_merge_result
+store_merge(struct store *store, uint64_t app_id,
+    const struct store_incoming *in, struct kms_time now)
+{
+	const char *reason = refusal(store, app_id, in, now);
+	struct store_merge_result result;
+	struct vector_clock clock;
+	struct slot slot;
+	int error;
+
+	if (reason != NULL)
+		return rejected(reason);
+	error = vector_clock_parse(
+	    &store->members, in->clock, in->clock_count, &clock);
+	if (error != 0)
+		return rejected(error_reason(error));
+	slot_find(store, app_id, in->key, in->key_len, &slot);
+	result = merge_slot(store, &slot, in, &clock, now);
+	vector_clock_clear(&store->members, &clock);
+	return result;
+}

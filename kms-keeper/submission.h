@@ -1,0 +1,60 @@
+/*
+ * Carrying the one transaction, setMasterSecretHash(hash), to the chain
+ * (PROTOCOL.md section 8): inputs, signature, submission, receipt, and a
+ * replacement when it is stuck. Pure: questions to the registry, time in.
+ */
+#ifndef KMS_KEEPER_SUBMISSION_H
+#define KMS_KEEPER_SUBMISSION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/clock.h"
+#include "kms-keeper/identity.h"
+#include "kms-keeper/registry.h"
+
+enum submission_state {
+	SUBMISSION_IDLE,      /* nothing under way */
+	SUBMISSION_PREPARING, /* inputs, signature, sending */
+	SUBMISSION_SENT,      /* waits for its receipt */
+	SUBMISSION_MINED,     /* final: it succeeded */
+	SUBMISSION_REVERTED,  /* final: another's hash stands, as a rule */
+	SUBMISSION_REPLACED   /* final: its nonce was spent by another */
+};
+
+struct submission_config {
+	uint64_t chain_id;
+	struct eth_address registry; /* KMSRegistry */
+};
+
+struct submission;
+
+/* NULL without memory; everything is borrowed for life. */
+struct submission *submission_new(const struct submission_config *config,
+    struct registry *registry, struct identity *identity);
+void submission_free(struct submission *submission);
+
+/*
+ * Submit this hash. Only from IDLE or a final state (KMS_EBUSY). What goes
+ * wrong is told by submission_problem and tried again with the next tick.
+ */
+int submission_start(struct submission *submission, const struct eth_word *hash,
+    struct kms_time now);
+
+/* Go on: call at least every second. */
+void submission_tick(struct submission *submission, struct kms_time now);
+
+enum submission_state submission_state(const struct submission *submission);
+
+/* 1 while a transaction for this hash may still be mined. */
+bool submission_open(const struct submission *submission);
+
+/* Was the transaction for this hash mined above the block that was read? Then
+ * there is nothing to do but wait for confirmations. */
+bool submission_awaits(const struct submission *submission,
+    const struct eth_word *hash, uint64_t block);
+
+/* Why it does not go on, for /status; "" while all is well. */
+const char *submission_problem(const struct submission *submission);
+
+#endif
