@@ -1,0 +1,167 @@
+#include "kmsd/conf.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/err.h"
+
+#define NET ROLE_BIT(ROLE_NET)
+#define KEEPER ROLE_BIT(ROLE_KEEPER)
+#define RPC ROLE_BIT(ROLE_RPC)
+#define PEER ROLE_BIT(ROLE_PEER)
+#define ALL (NET | KEEPER | RPC | PEER)
+#define LIST CONF_FLAG_LIST
+#define REQUIRED CONF_FLAG_REQUIRED
+
+const struct conf_row conf_rows[CONF_COUNT] = {
+#define CONF(                                                                  \
+    id, name, kind, value, least, most, choices, children, flags, help)        \
+	[CONF_##id] = { name, CONF_KIND_##kind, value, least, most, choices,   \
+		children, flags, help },
+#include "kmsd/conf.def"
+#undef CONF
+};
+
+void
+conf_init(struct conf *conf, const char *path, conf_report_fn report, void *arg)
+{
+	memset(conf, 0, sizeof(*conf));
+	conf->path = path;
+	conf->report = report;
+	conf->report_arg = arg;
+}
+
+void
+conf_free(struct conf *conf)
+{
+	for (size_t id = 0; id < CONF_COUNT; id++) {
+		for (size_t i = 0; i < conf->values[id].count; i++)
+			free(conf->values[id].items[i].text);
+		conf->values[id].count = 0;
+	}
+	for (size_t i = 0; i < conf->secret_url_count; i++) {
+		explicit_bzero(
+		    conf->secret_urls[i], strlen(conf->secret_urls[i]));
+		free(conf->secret_urls[i]);
+	}
+	conf->secret_url_count = 0;
+}
+
+void
+conf_error(struct conf *conf, unsigned int line, const char *format, ...)
+{
+	char text[1024], message[1400];
+	va_list args;
+
+	va_start(args, format);
+	(void)vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	if (line > 0)
+		(void)snprintf(message, sizeof(message), "%s:%u: %s",
+		    conf->path, line, text);
+	else
+		(void)snprintf(
+		    message, sizeof(message), "%s: %s", conf->path, text);
+	conf->errors++;
+	if (conf->report != NULL)
+		conf->report(message, conf->report_arg);
+}
+
+const char *
+conf_text(const struct conf *conf, enum conf_id id)
+{
+	const struct conf_value *value = &conf->values[id];
+
+	return value->count > 0 ? value->items[0].text : "";
+}
+
+uint64_t
+conf_number(const struct conf *conf, enum conf_id id)
+{
+	const struct conf_value *value = &conf->values[id];
+
+	return value->count > 0 ? value->items[0].number : 0;
+}
+
+int
+conf_is(const struct conf *conf, enum conf_id id, const char *text)
+{
+	return strcmp(conf_text(conf, id), text) == 0;
+}
+
+const char *
+conf_identity_file(const struct conf *conf)
+{
+	const char *text = conf_text(conf, CONF_IDENTITY);
+
+	return strncmp(text, "local /", 7) == 0 ? text + 6 : NULL;
+}
+
+void
+conf_dump(const struct conf *conf, FILE *out)
+{
+	for (size_t id = 0; id < CONF_COUNT; id++) {
+		const struct conf_value *value = &conf->values[id];
+
+		if (value->count == 0)
+			(void)fprintf(out, "# %s\n", conf_rows[id].name);
+		for (size_t i = 0; i < value->count; i++)
+			(void)fprintf(out, "%s %s\n", conf_rows[id].name,
+			    value->items[i].text);
+	}
+}
+
+/* ---- what the children are told ---- */
+
+static int
+counts(enum conf_kind kind)
+{
+	return kind == CONF_KIND_DURATION || kind == CONF_KIND_SIZE ||
+	    kind == CONF_KIND_NUMBER || kind == CONF_KIND_RATE;
+}
+
+static int
+slice_item(
+    enum conf_id id, const struct conf_item *item, conf_row_fn fn, void *arg)
+{
+	const struct conf_row *row = &conf_rows[id];
+	const char *text = item->text;
+	char number[24];
+
+	if (counts(row->kind)) {
+		(void)snprintf(number, sizeof(number), "%llu",
+		    (unsigned long long)item->number);
+		text = number;
+	} else if (id == CONF_IDENTITY && strncmp(text, "local", 5) == 0) {
+		/* The file is handed over as a descriptor. */
+		text = "local";
+	}
+	return fn(row->name, text, arg);
+}
+
+int
+conf_slice(const struct conf *conf, enum role role, conf_row_fn fn, void *arg)
+{
+	int error = fn("role", roles[role].name, arg);
+
+	for (size_t id = 0; error == 0 && id < CONF_COUNT; id++) {
+		const struct conf_value *value = &conf->values[id];
+
+		if ((conf_rows[id].children & ROLE_BIT(role)) == 0)
+			continue;
+		for (size_t i = 0; error == 0 && i < value->count; i++)
+			error = slice_item(
+			    (enum conf_id)id, &value->items[i], fn, arg);
+	}
+	if (role == ROLE_RPC) {
+		for (size_t i = 0; error == 0 && i < conf->secret_url_count;
+		     i++)
+			error = fn("rpc-url", conf->secret_urls[i], arg);
+	}
+	if (error == 0 && role == ROLE_NET)
+		error = fn("metrics-separate",
+		    conf->values[CONF_METRICS_LISTEN].count > 0 ? "yes" : "no",
+		    arg);
+	return error;
+}

@@ -1,0 +1,259 @@
+/* Values of kmsd.conf, one kind at a time. */
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <string.h>
+
+#include "common/err.h"
+#include "common/eth.h"
+#include "kmsd/conf.h"
+
+/* Digits at the start of text; *end is what follows them. */
+static int
+parse_digits(const char *text, uint64_t *value, const char **end)
+{
+	uint64_t n = 0;
+	const char *p = text;
+
+	for (; *p >= '0' && *p <= '9'; p++) {
+		uint64_t digit = (uint64_t)(*p - '0');
+
+		if (n > (UINT64_MAX - digit) / 10)
+			return KMS_EINVAL;
+		n = n * 10 + digit;
+	}
+	*value = n;
+	*end = p;
+	return p > text ? 0 : KMS_EINVAL;
+}
+
+struct unit {
+	const char *name;
+	uint64_t factor;
+};
+
+static const struct unit duration_units[] = { { "ms", 1 }, { "s", 1000 },
+	{ "m", 60000 }, { "h", 3600000 }, { "d", 86400000 }, { NULL, 0 } };
+static const struct unit size_units[] = { { "", 1 }, { "K", 1 << 10 },
+	{ "M", 1 << 20 }, { "G", 1 << 30 }, { NULL, 0 } };
+static const struct unit number_units[] = { { "", 1 }, { NULL, 0 } };
+static const struct unit rate_units[] = { { "/min", 1 }, { NULL, 0 } };
+
+static int
+parse_amount(const char *text, const struct unit *units, uint64_t *value)
+{
+	const char *unit;
+	uint64_t n;
+
+	if (parse_digits(text, &n, &unit) != 0)
+		return KMS_EINVAL;
+	*value = 0;
+	if (n == 0 && *unit == '\0')
+		return 0;
+	for (; units->name != NULL; units++) {
+		if (strcmp(units->name, unit) != 0)
+			continue;
+		if (n > UINT64_MAX / units->factor)
+			return KMS_EINVAL;
+		*value = n * units->factor;
+		return 0;
+	}
+	return KMS_EINVAL;
+}
+
+static int
+is_choice(const char *choices, const char *text)
+{
+	size_t len = strlen(text);
+
+	for (const char *p = choices; len > 0; p++) {
+		size_t choice = strcspn(p, "|");
+
+		if (choice == len && memcmp(p, text, len) == 0)
+			return 1;
+		p += choice;
+		if (*p == '\0')
+			return 0;
+	}
+	return 0;
+}
+
+/* Whether the host of a URL that starts behind its scheme is sensible. */
+static int
+has_host(const char *rest)
+{
+	size_t authority = strcspn(rest, "/?#");
+
+	return authority > 0 && rest[0] != ':' &&
+	    memchr(rest, '@', authority) == NULL;
+}
+
+static int
+is_url(const char *text)
+{
+	const char *rest;
+
+	if (strncmp(text, "https://", 8) == 0)
+		rest = text + 8;
+	else if (strncmp(text, "http://", 7) == 0)
+		rest = text + 7;
+	else
+		return 0;
+	return has_host(rest) && strchr(rest, '#') == NULL &&
+	    strpbrk(rest, " \"<>\\^`{|}") == NULL;
+}
+
+static int
+parse_port(const char *text, uint16_t *port)
+{
+	const char *end;
+	uint64_t value;
+
+	if (parse_digits(text, &value, &end) != 0 || *end != '\0' ||
+	    value > 65535)
+		return KMS_EINVAL;
+	*port = htons((uint16_t)value);
+	return 0;
+}
+
+int
+conf_socket_parse(
+    const char *text, struct sockaddr_storage *address, socklen_t *len)
+{
+	struct sockaddr_in *v4 = (struct sockaddr_in *)(void *)address;
+	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)(void *)address;
+	const char *colon = strrchr(text, ':');
+	char host[64];
+	size_t host_len;
+
+	memset(address, 0, sizeof(*address));
+	if (colon == NULL || (size_t)(colon - text) >= sizeof(host))
+		return KMS_EINVAL;
+	host_len = (size_t)(colon - text);
+	memcpy(host, text, host_len);
+	host[host_len] = '\0';
+	if (host_len > 2 && host[0] == '[' && host[host_len - 1] == ']') {
+		host[host_len - 1] = '\0';
+		v6->sin6_family = AF_INET6;
+		*len = sizeof(*v6);
+		if (inet_pton(AF_INET6, host + 1, &v6->sin6_addr) != 1)
+			return KMS_EINVAL;
+		return parse_port(colon + 1, &v6->sin6_port);
+	}
+	v4->sin_family = AF_INET;
+	*len = sizeof(*v4);
+	if (inet_pton(AF_INET, host, &v4->sin_addr) != 1)
+		return KMS_EINVAL;
+	return parse_port(colon + 1, &v4->sin_port);
+}
+
+static int
+is_network(const char *text)
+{
+	const char *slash = strchr(text, '/'), *end = "";
+	size_t len = slash != NULL ? (size_t)(slash - text) : strlen(text);
+	uint8_t address[16];
+	uint64_t bits = 0;
+	char host[64];
+
+	if (len >= sizeof(host))
+		return 0;
+	memcpy(host, text, len);
+	host[len] = '\0';
+	if (slash != NULL &&
+	    (parse_digits(slash + 1, &bits, &end) != 0 || *end != '\0'))
+		return 0;
+	if (inet_pton(AF_INET, host, address) == 1)
+		return bits <= 32;
+	return inet_pton(AF_INET6, host, address) == 1 && bits <= 128;
+}
+
+static int
+is_identity(const char *text)
+{
+	if (strcmp(text, "local") == 0)
+		return 1;
+	if (strncmp(text, "local /", 7) == 0)
+		return 1;
+	return strncmp(text, "capsule ", 8) == 0 && is_url(text + 8) &&
+	    strlen(text) < 256;
+}
+
+static int
+is_user(const char *text)
+{
+	const char *end;
+	uint64_t id;
+
+	if (*text >= '0' && *text <= '9') {
+		if (parse_digits(text, &id, &end) != 0 || id == 0 ||
+		    id >= UINT32_MAX)
+			return 0;
+		if (*end == '\0')
+			return 1;
+		return *end == ':' && parse_digits(end + 1, &id, &end) == 0 &&
+		    *end == '\0' && id > 0 && id < UINT32_MAX;
+	}
+	return text[strspn(text,
+		   "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+		   "0123456789_.-")] == '\0';
+}
+
+static int
+is_address(const char *text)
+{
+	struct eth_address address;
+
+	return eth_address_parse(text, strlen(text), &address) == 0;
+}
+
+int
+conf_value_parse(const struct conf_row *row, const char *text, uint64_t *number,
+    const char **expected)
+{
+	struct sockaddr_storage address;
+	socklen_t len;
+
+	*number = 0;
+	switch (row->kind) {
+	case CONF_KIND_DURATION:
+		*expected = "a duration such as 500ms, 30s, 10m, 1h or 1d";
+		return parse_amount(text, duration_units, number);
+	case CONF_KIND_SIZE:
+		*expected = "bytes such as 4096, 512K, 3M or 1G";
+		return parse_amount(text, size_units, number);
+	case CONF_KIND_NUMBER:
+		*expected = "a number";
+		return parse_amount(text, number_units, number);
+	case CONF_KIND_RATE:
+		*expected = "a rate such as 30/min, or 0";
+		return parse_amount(text, rate_units, number);
+	case CONF_KIND_BOOL:
+		*expected = "yes or no";
+		return is_choice("yes|no", text) ? 0 : KMS_EINVAL;
+	case CONF_KIND_ENUM:
+		*expected = row->choices;
+		return is_choice(row->choices, text) ? 0 : KMS_EINVAL;
+	case CONF_KIND_URL:
+		*expected = "an http or https URL without credentials";
+		return is_url(text) ? 0 : KMS_EINVAL;
+	case CONF_KIND_ADDRESS:
+		*expected = "an address of 40 hex digits";
+		return is_address(text) ? 0 : KMS_EINVAL;
+	case CONF_KIND_SOCKET:
+		*expected = "address:port such as 127.0.0.1:8000 or [::]:8000";
+		return conf_socket_parse(text, &address, &len);
+	case CONF_KIND_NETWORK:
+		*expected = "an address or a network such as 10.0.0.0/8";
+		return is_network(text) ? 0 : KMS_EINVAL;
+	case CONF_KIND_PATH:
+		*expected = "an absolute path";
+		return text[0] == '/' ? 0 : KMS_EINVAL;
+	case CONF_KIND_USER:
+		*expected = "a user's name, a UID or UID:GID other than root's";
+		return is_user(text) ? 0 : KMS_EINVAL;
+	case CONF_KIND_IDENTITY:
+		*expected = "local, local /FILE or capsule URL";
+		return is_identity(text) ? 0 : KMS_EINVAL;
+	}
+	return KMS_EINVAL;
+}

@@ -1,0 +1,462 @@
+#include "kmsd/supervise.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/err.h"
+#include "common/log.h"
+#include "kmsd/child.h"
+
+#define METRICS_MS 1000
+
+enum phase {
+	PHASE_FIRST_START, /* the port is not open; any failure ends kmsd */
+	PHASE_SERVING,
+	PHASE_REPLACING, /* the keeper died: all go down, then all come up */
+	PHASE_STOPPING
+};
+
+struct supervisor {
+	uv_loop_t *loop;
+	struct machine *machine;
+	enum phase phase;
+	int status; /* exit status of kmsd */
+	struct child children[ROLES];
+	uv_signal_t on_child, on_term, on_int;
+	uv_timer_t metrics_timer;
+};
+
+static void start_child(struct child *child);
+static void stop_all(struct supervisor *s, enum phase phase);
+
+/* ---- helpers ---- */
+
+static const char *
+label(const struct child *child)
+{
+	return roles[child->role].label;
+}
+
+static int
+all_in(const struct supervisor *s, enum child_state state)
+{
+	for (size_t r = 0; r < ROLES; r++) {
+		if (s->children[r].state != state)
+			return 0;
+	}
+	return 1;
+}
+
+static void
+kill_child(struct child *child)
+{
+	if (child->pid > 0)
+		(void)kill(child->pid, SIGKILL);
+}
+
+/* A failure that the first start does not survive. */
+static void
+fail_start(struct supervisor *s, const char *why)
+{
+	if (s->phase != PHASE_FIRST_START)
+		return;
+	log_error("start failed: %s; no port was opened", why);
+	s->status = 1;
+	stop_all(s, PHASE_STOPPING);
+}
+
+uint64_t
+supervise_delay(uint64_t last_ms, uint64_t lived_ms)
+{
+	if (last_ms == 0 || lived_ms >= RESTART_CALM_MS)
+		return RESTART_FIRST_MS;
+	return last_ms * 2 < RESTART_LAST_MS ? last_ms * 2 : RESTART_LAST_MS;
+}
+
+/* ---- ready ---- */
+
+/* Give the keeper its end of the channel of a child. */
+static void
+pass_channel(struct supervisor *s, struct child *child)
+{
+	const struct channel_row *row = topology_channel(child->role);
+	struct child *keeper = &s->children[ROLE_KEEPER];
+	struct msg_writer w;
+
+	if (row == NULL || child->keeper_end < 0 ||
+	    keeper->state != CHILD_READY)
+		return;
+	chan_begin(keeper->control, &w, MSG_KMSDKEEPER_CHANNEL, 0);
+	msg_put_u(&w, row->kind);
+	msg_put_u(&w, child->generation);
+	if (chan_end_fd(keeper->control, &w, child->keeper_end) != 0)
+		log_error(
+		    "the keeper did not get the channel of %s", label(child));
+	child->keeper_end = -1;
+	/* Only one descriptor may wait in a channel. */
+	chan_flush_blocking(keeper->control, 1000);
+}
+
+static void
+tell_accept(struct supervisor *s)
+{
+	struct chan *control = s->children[ROLE_NET].control;
+	struct msg_writer w;
+
+	if (control == NULL)
+		return;
+	chan_begin(control, &w, MSG_KMSDNET_ACCEPT, 0);
+	(void)chan_end(control, &w);
+}
+
+/* The first time every child is ready: the ports open. */
+static void
+open_ports(struct supervisor *s)
+{
+	if (listen_start(s->machine->listen_fd) != 0 ||
+	    (s->machine->metrics_fd >= 0 &&
+		listen_start(s->machine->metrics_fd) != 0)) {
+		fail_start(s, "listen");
+		return;
+	}
+	s->phase = PHASE_SERVING;
+	log_info("serving on %s", conf_text(s->machine->conf, CONF_LISTEN));
+	tell_accept(s);
+}
+
+static int
+on_ready(struct chan *chan, struct msg *msg, void *arg)
+{
+	struct child *child = arg;
+	struct supervisor *s = child->owner;
+
+	if (child->state != CHILD_STARTING)
+		return KMS_EPROTO;
+	chan_set_state(chan, MSG_STATE_RUNNING);
+	child->state = CHILD_READY;
+	(void)uv_timer_stop(&child->timer);
+	if (msg->v[0].len > 0)
+		log_warn("%s runs without: %.*s", label(child),
+		    (int)msg->v[0].len, (const char *)msg->v[0].data);
+	if (child->role == ROLE_KEEPER) {
+		for (size_t r = 0; r < ROLES; r++)
+			pass_channel(s, &s->children[r]);
+	} else {
+		pass_channel(s, child);
+	}
+	if (s->phase == PHASE_FIRST_START && all_in(s, CHILD_READY))
+		open_ports(s);
+	else if (s->phase == PHASE_SERVING && child->role == ROLE_NET)
+		tell_accept(s);
+	return 0;
+}
+
+static int
+on_failed(struct chan *chan, struct msg *msg, void *arg)
+{
+	struct child *child = arg;
+	char why[640];
+
+	(void)chan;
+	(void)snprintf(why, sizeof(why), "%s: %.*s", label(child),
+	    (int)msg->v[0].len, (const char *)msg->v[0].data);
+	if (child->owner->phase == PHASE_FIRST_START)
+		fail_start(child->owner, why);
+	else
+		log_error("%s", why);
+	return 0;
+}
+
+static int
+on_metrics(struct chan *chan, struct msg *msg, void *arg)
+{
+	struct child *child = arg;
+	int error =
+	    metrics_decode(msg->v[0].data, msg->v[0].len, child->metrics);
+
+	(void)chan;
+	child->has_metrics = error == 0;
+	return error;
+}
+
+static const struct chan_handler handlers[] = {
+	{ MSG_CHILDKMSD_READY, on_ready },
+	{ MSG_CHILDKMSD_FAILED, on_failed },
+	{ MSG_CHILDKMSD_METRICS, on_metrics },
+	{ 0, NULL },
+};
+
+/* ---- metrics ---- */
+
+static void
+send_metrics(struct chan *to, enum metrics_slot slot, const uint64_t *values)
+{
+	uint8_t wire[METRICS_WIRE_LEN];
+	struct msg_writer w;
+
+	metrics_encode_values(values, wire);
+	chan_begin(to, &w, MSG_KMSDNET_METRICS, 0);
+	msg_put_u(&w, slot);
+	msg_put_d(&w, wire, sizeof(wire));
+	(void)chan_end(to, &w);
+}
+
+static void
+on_metrics_timer(uv_timer_t *timer)
+{
+	struct supervisor *s = timer->data;
+	struct child *net = &s->children[ROLE_NET];
+
+	if (net->state != CHILD_READY || s->phase != PHASE_SERVING)
+		return;
+	send_metrics(net->control, METRICS_SLOT_kmsd, metrics);
+	for (size_t r = 0; r < ROLES; r++) {
+		if (r != ROLE_NET && s->children[r].has_metrics)
+			send_metrics(net->control, roles[r].slot,
+			    s->children[r].metrics);
+	}
+}
+
+/* ---- death ---- */
+
+static void
+on_kill_timer(uv_timer_t *timer)
+{
+	struct child *child = timer->data;
+
+	log_warn("%s[%ld] did not exit in time: killed", label(child),
+	    (long)child->pid);
+	kill_child(child);
+}
+
+/* Close control and see that the process goes. */
+static void
+end_child(struct child *child)
+{
+	(void)uv_timer_stop(&child->timer);
+	if (child->pid <= 0)
+		return;
+	child_end(child);
+	(void)uv_timer_start(&child->timer, on_kill_timer, STOP_MS, 0);
+}
+
+static void
+on_control_closed(struct chan *chan, int error, void *arg)
+{
+	struct child *child = arg;
+
+	(void)chan;
+	end_child(child);
+	/* A child that breaks the protocol is not asked, it is killed. */
+	if (error != KMS_ECLOSED)
+		kill_child(child);
+}
+
+static void
+on_start_timer(uv_timer_t *timer)
+{
+	start_child(timer->data);
+}
+
+static void
+on_ready_timer(uv_timer_t *timer)
+{
+	struct child *child = timer->data;
+	char why[128];
+
+	(void)snprintf(why, sizeof(why), "%s was not ready within %d s",
+	    label(child), READY_MS / 1000);
+	if (child->owner->phase == PHASE_FIRST_START)
+		fail_start(child->owner, why);
+	else
+		log_error("%s: killed", why);
+	kill_child(child);
+}
+
+static void
+schedule_start(struct child *child)
+{
+	uint64_t lived = uv_now(child->owner->loop) - child->started_ms;
+
+	child->delay_ms = supervise_delay(child->delay_ms, lived);
+	metrics[METRIC_KMSD_RESTARTS]++;
+	(void)uv_timer_start(&child->timer, on_start_timer, child->delay_ms, 0);
+}
+
+static void
+start_child(struct child *child)
+{
+	struct supervisor *s = child->owner;
+
+	if (child_start(
+		child, s->loop, s->machine, handlers, on_control_closed) == 0) {
+		(void)uv_timer_start(
+		    &child->timer, on_ready_timer, READY_MS, 0);
+		return;
+	}
+	if (s->phase == PHASE_FIRST_START) {
+		fail_start(s, "a process could not be started");
+		return;
+	}
+	schedule_start(child);
+}
+
+static void
+close_handle(uv_handle_t *handle, void *arg)
+{
+	(void)arg;
+	if (!uv_is_closing(handle) &&
+	    (handle->type == UV_TIMER || handle->type == UV_SIGNAL))
+		uv_close(handle, NULL);
+}
+
+/* Everything is down: come up again, or end. */
+static void
+all_down(struct supervisor *s)
+{
+	if (s->phase == PHASE_STOPPING) {
+		uv_walk(s->loop, close_handle, NULL);
+		return;
+	}
+	s->phase = PHASE_SERVING;
+	for (size_t r = 0; r < ROLES; r++)
+		schedule_start(&s->children[r]);
+}
+
+static void
+describe_death(const struct child *child, int status, char *out, size_t size)
+{
+	if (WIFSIGNALED(status))
+		(void)snprintf(out, size, "%s[%ld] died of signal %d%s",
+		    label(child), (long)child->pid, WTERMSIG(status),
+		    WTERMSIG(status) == SIGSYS ? " (a forbidden system call)"
+					       : "");
+	else
+		(void)snprintf(out, size, "%s[%ld] exited with status %d",
+		    label(child), (long)child->pid, WEXITSTATUS(status));
+}
+
+static void
+child_died(struct child *child, int status)
+{
+	struct supervisor *s = child->owner;
+	char what[160];
+
+	describe_death(child, status, what, sizeof(what));
+	(void)uv_timer_stop(&child->timer);
+	/* FAILED may still be unread in the channel: it says more. */
+	if (s->phase == PHASE_FIRST_START && child->control != NULL)
+		chan_read_last(child->control);
+	child_reaped(child);
+	if (s->phase == PHASE_FIRST_START)
+		fail_start(s, what);
+	if (s->phase == PHASE_STOPPING || s->phase == PHASE_REPLACING) {
+		if (all_in(s, CHILD_DOWN))
+			all_down(s);
+		return;
+	}
+	log_error("%s", what);
+	if (child->role == ROLE_KEEPER) {
+		log_warn("the keeper is gone: all processes start again");
+		stop_all(s, PHASE_REPLACING);
+	} else {
+		schedule_start(child);
+	}
+}
+
+static void
+on_sigchld(uv_signal_t *handle, int signum)
+{
+	struct supervisor *s = handle->data;
+
+	(void)signum;
+	for (size_t r = 0; r < ROLES; r++) {
+		struct child *child = &s->children[r];
+		int status;
+
+		if (child->pid > 0 &&
+		    waitpid(child->pid, &status, WNOHANG) == child->pid)
+			child_died(child, status);
+	}
+}
+
+/* ---- stop ---- */
+
+static void
+stop_all(struct supervisor *s, enum phase phase)
+{
+	if (s->phase == PHASE_STOPPING)
+		return;
+	s->phase = phase;
+	for (size_t r = 0; r < ROLES; r++)
+		end_child(&s->children[r]);
+	if (all_in(s, CHILD_DOWN))
+		all_down(s);
+}
+
+static void
+on_stop_signal(uv_signal_t *handle, int signum)
+{
+	struct supervisor *s = handle->data;
+
+	log_info("signal %d: stopping", signum);
+	stop_all(s, PHASE_STOPPING);
+}
+
+static int
+open_handles(struct supervisor *s)
+{
+	struct {
+		uv_signal_t *handle;
+		uv_signal_cb fn;
+		int signum;
+	} const signals[] = { { &s->on_child, on_sigchld, SIGCHLD },
+		{ &s->on_term, on_stop_signal, SIGTERM },
+		{ &s->on_int, on_stop_signal, SIGINT } };
+
+	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
+		if (uv_signal_init(s->loop, signals[i].handle) != 0)
+			return KMS_ESYS;
+		signals[i].handle->data = s;
+		if (uv_signal_start(signals[i].handle, signals[i].fn,
+			signals[i].signum) != 0)
+			return KMS_ESYS;
+	}
+	for (size_t r = 0; r < ROLES; r++) {
+		struct child *child = &s->children[r];
+
+		child->role = (enum role)r;
+		child->owner = s;
+		child->keeper_end = -1;
+		(void)uv_timer_init(s->loop, &child->timer);
+		child->timer.data = child;
+	}
+	(void)uv_timer_init(s->loop, &s->metrics_timer);
+	s->metrics_timer.data = s;
+	return uv_timer_start(&s->metrics_timer, on_metrics_timer, METRICS_MS,
+		   METRICS_MS) == 0
+	    ? 0
+	    : KMS_ESYS;
+}
+
+int
+supervise_run(uv_loop_t *loop, struct machine *machine)
+{
+	static struct supervisor supervisor;
+	struct supervisor *s = &supervisor;
+
+	s->loop = loop;
+	s->machine = machine;
+	if (open_handles(s) != 0) {
+		log_error("the event loop: %s", strerror(errno));
+		return 1;
+	}
+	for (size_t r = 0; r < ROLES && s->phase == PHASE_FIRST_START; r++)
+		start_child(&s->children[r]);
+	(void)uv_run(loop, UV_RUN_DEFAULT);
+	return s->status;
+}
