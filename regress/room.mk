@@ -1,0 +1,11 @@
+# Tools and helpers of the tests. A tool NAME lists its sources in NAME_SRC.
+TOOLS := simchain fakechild
+simchain_STATE := regress/tools/simchain_state.c regress/tools/simchain_abi.c \
+	regress/tools/simchain_file.c regress/tools/simchain_method.c \
+	regress/tools/simchain_rpc.c
+simchain_SRC := regress/tools/simchain.c regress/tools/simchain_http.c \
+	$(simchain_STATE)
+# stands in for the children in the test of kmsd
+fakechild_SRC := regress/tools/fakechild.c
+# linked into every unit test
+unit_SRC := $(simchain_STATE)
