@@ -35,9 +35,9 @@ typedef void (*fetch_done_fn)(const struct fetch_result *result, void *arg);
 
 /*
  * Before the sandbox, after OpenSSL has been told to load no configuration.
- * ca_bundle: PEM text of ca_len bytes, borrowed for ever; with ca_len 0 no
- * https endpoint is believed. KMS_ENOMEM, KMS_EUNAVAIL. It lives as long as
- * the process.
+ * ca_bundle: PEM text of ca_len bytes, read once; with ca_len 0 no https
+ * endpoint is believed. KMS_ENOMEM, KMS_EUNAVAIL, KMS_EINVAL for a bundle that
+ * cannot be read. It lives as long as the process.
  */
 int fetch_open(uv_loop_t *loop, struct resolver *resolver,
     const uint8_t *ca_bundle, size_t ca_len, struct fetch **out);

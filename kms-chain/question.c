@@ -26,7 +26,7 @@ struct shared {
 	int asking;
 	uint64_t asked;	     /* loop time of the call */
 	uint64_t valid_till; /* loop time; 0: not valid */
-	struct question *waiters;
+	STAILQ_HEAD(, question) waiters;
 };
 
 struct endpoint_state {
@@ -441,11 +441,12 @@ is_chain(const struct shared *shared)
 static void
 wake(struct shared *shared, const struct question *said)
 {
-	struct question *q = shared->waiters, *next;
+	STAILQ_HEAD(, question) waiters = STAILQ_HEAD_INITIALIZER(waiters);
+	struct question *q;
 
-	shared->waiters = NULL;
-	for (; q != NULL; q = next) {
-		next = q->next_waiter;
+	STAILQ_CONCAT(&waiters, &shared->waiters);
+	while ((q = STAILQ_FIRST(&waiters)) != NULL) {
+		STAILQ_REMOVE_HEAD(&waiters, next_waiter);
 		if (said->error != 0)
 			question_fail(q, said->error, "%s", said->text);
 		else if (!is_chain(shared))
@@ -515,8 +516,7 @@ share(struct question *q, struct shared *shared)
 		shared->asking = 1;
 		shared->asked = now;
 	}
-	q->next_waiter = shared->waiters;
-	shared->waiters = q;
+	STAILQ_INSERT_TAIL(&shared->waiters, q, next_waiter);
 	q->pending++;
 }
 
@@ -542,6 +542,8 @@ questions_open(uv_loop_t *loop, struct rpc *rpc,
 
 		endpoint->chain.all = endpoint->head.all = all;
 		endpoint->chain.endpoint = endpoint->head.endpoint = i;
+		STAILQ_INIT(&endpoint->chain.waiters);
+		STAILQ_INIT(&endpoint->head.waiters);
 	}
 	*out = all;
 	return 0;

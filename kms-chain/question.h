@@ -12,10 +12,11 @@
 #define KMS_CHAIN_QUESTION_H
 
 #include <jansson.h>
+#include <sys/queue.h>
 #include <uv.h>
 
 #include "common/eth.h"
-#include "kms-chain/abi.h"
+#include "common/abi.h"
 #include "kms-chain/rpc.h"
 #include "proto/chan.h"
 
@@ -67,7 +68,7 @@ struct question {
 	unsigned int pending;
 	enum chain_error error;
 	int reverted;
-	struct question *next_waiter;
+	STAILQ_ENTRY(question) next_waiter;
 	char text[RPC_TEXT_SIZE];
 	_Alignas(16) uint8_t state[];
 };

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "common/err.h"
-#include "kms-chain/abi.h"
+#include "common/abi.h"
 #include "kms-chain/question.h"
 
 #define MEMBERS_MAX 1024

@@ -7,7 +7,7 @@
 #include "common/err.h"
 #include "common/hex.h"
 #include "common/json_guard.h"
-#include "kms-chain/abi.h"
+#include "common/abi.h"
 
 #define REVERT_CODE 3 /* geth's code for a revert with data */
 #define REVERT_DATA_MAX 4096

@@ -175,13 +175,9 @@ struct client_instance {
 	char url[KMS_CLIENT_URL_MAX + 1];
 };
 
-/* The result of getInstanceByWallet. KMS_EPROTO. */
+/* The result of getInstanceByWallet, what does not fit refused. KMS_EPROTO. */
 int client_instance_decode(
     const uint8_t *data, size_t len, struct client_instance *instance);
-
-/* The ID (first member) and status of the result of getApp or getVersion. */
-int client_record_decode(
-    const uint8_t *data, size_t len, uint64_t *id, uint64_t *status);
 
 /*
  * One JSON-RPC call; params is stolen. *result is the caller's. Results of

@@ -7,125 +7,34 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/abi.h"
 #include "common/err.h"
 #include "common/hex.h"
-
-#define CALL_MAX 68 /* a selector and two words */
-#define INSTANCE_WORDS 10
-#define RECORD_STATUS 7 /* index of status in both App and AppVersion */
-#define RECORD_WORDS 8	/* up to and with status */
-
-static const uint8_t select_instance[4] = { 0x98, 0x63, 0xf8, 0xa2 };
-static const uint8_t select_app[4] = { 0x24, 0xf3, 0xa5, 0x1b };
-static const uint8_t select_version[4] = { 0x69, 0x87, 0xb0, 0x75 };
-static const uint8_t select_kms_app_id[4] = { 0xab, 0xd8, 0x51, 0xf1 };
-
-struct tuple {
-	const uint8_t *data;
-	size_t len;
-};
-
-static int
-tuple_u64(const struct tuple *tuple, size_t index, uint64_t *value)
-{
-	struct eth_word word;
-
-	if (index >= tuple->len / ETH_WORD_LEN)
-		return KMS_EPROTO;
-	memcpy(word.bytes, tuple->data + index * ETH_WORD_LEN, ETH_WORD_LEN);
-	return eth_word_to_u64(&word, value) == 0 ? 0 : KMS_EPROTO;
-}
-
-/* A result that is one dynamic tuple: an offset, then at least words words. */
-static int
-tuple_open(const uint8_t *data, size_t len, size_t words, struct tuple *tuple)
-{
-	struct tuple all = { data, len };
-	uint64_t offset;
-
-	if (tuple_u64(&all, 0, &offset) != 0 || offset % ETH_WORD_LEN != 0 ||
-	    offset < ETH_WORD_LEN || offset > len)
-		return KMS_EPROTO;
-	tuple->data = data + offset;
-	tuple->len = len - (size_t)offset;
-	return tuple->len / ETH_WORD_LEN >= words ? 0 : KMS_EPROTO;
-}
-
-static int
-tuple_address(
-    const struct tuple *tuple, size_t index, struct eth_address *address)
-{
-	static const uint8_t zeros[ETH_WORD_LEN - ETH_ADDRESS_LEN];
-	const uint8_t *word = tuple->data + index * ETH_WORD_LEN;
-
-	if (memcmp(word, zeros, sizeof(zeros)) != 0)
-		return KMS_EPROTO;
-	memcpy(address->bytes, word + sizeof(zeros), ETH_ADDRESS_LEN);
-	return 0;
-}
-
-/* bytes or string at a head's offset; borrowed, at most max of them. */
-static int
-tuple_bytes(const struct tuple *tuple, size_t index, size_t max,
-    const uint8_t **bytes, size_t *bytes_len)
-{
-	struct tuple tail;
-	uint64_t offset, len;
-
-	if (tuple_u64(tuple, index, &offset) != 0 ||
-	    offset % ETH_WORD_LEN != 0 || offset > tuple->len)
-		return KMS_EPROTO;
-	tail.data = tuple->data + offset;
-	tail.len = tuple->len - (size_t)offset;
-	if (tuple_u64(&tail, 0, &len) != 0 || len > tail.len - ETH_WORD_LEN ||
-	    len > max)
-		return KMS_EPROTO;
-	*bytes = tail.data + ETH_WORD_LEN;
-	*bytes_len = (size_t)len;
-	return 0;
-}
 
 int
 client_instance_decode(
     const uint8_t *data, size_t len, struct client_instance *instance)
 {
-	const uint8_t *url, *pubkey;
-	size_t url_len, pubkey_len;
-	struct tuple tuple;
-	uint64_t zk;
+	struct abi_instance facts;
 
 	memset(instance, 0, sizeof(*instance));
-	if (tuple_open(data, len, INSTANCE_WORDS, &tuple) != 0 ||
-	    tuple_u64(&tuple, 0, &instance->instance_id) != 0 ||
-	    tuple_u64(&tuple, 1, &instance->app_id) != 0 ||
-	    tuple_u64(&tuple, 2, &instance->version_id) != 0 ||
-	    tuple_bytes(&tuple, 4, KMS_CLIENT_URL_MAX, &url, &url_len) != 0 ||
-	    tuple_bytes(&tuple, 5, sizeof(instance->tee_pubkey), &pubkey,
-		&pubkey_len) != 0 ||
-	    tuple_address(&tuple, 6, &instance->wallet) != 0 ||
-	    tuple_u64(&tuple, 7, &zk) != 0 || zk > 1 ||
-	    tuple_u64(&tuple, 8, &instance->status) != 0 ||
-	    memchr(url, '\0', url_len) != NULL) {
-		memset(instance, 0, sizeof(*instance));
+	if (abi_decode_instance(data, len, &facts) != 0 || facts.oversize ||
+	    facts.instance_id == ABI_UINT_HUGE ||
+	    facts.app_id == ABI_UINT_HUGE ||
+	    facts.version_id == ABI_UINT_HUGE ||
+	    facts.tee_pubkey_len > sizeof(instance->tee_pubkey) ||
+	    facts.instance_url_len >= sizeof(instance->url) ||
+	    memchr(facts.instance_url, '\0', facts.instance_url_len) != NULL)
 		return KMS_EPROTO;
-	}
-	instance->zk_verified = zk == 1;
-	memcpy(instance->url, url, url_len);
-	memcpy(instance->tee_pubkey, pubkey, pubkey_len);
-	instance->tee_pubkey_len = pubkey_len;
-	return 0;
-}
-
-int
-client_record_decode(
-    const uint8_t *data, size_t len, uint64_t *id, uint64_t *status)
-{
-	struct tuple tuple;
-
-	if (tuple_open(data, len, RECORD_WORDS, &tuple) != 0 ||
-	    tuple_u64(&tuple, 0, id) != 0 ||
-	    tuple_u64(&tuple, RECORD_STATUS, status) != 0)
-		return KMS_EPROTO;
+	instance->instance_id = facts.instance_id;
+	instance->app_id = facts.app_id;
+	instance->version_id = facts.version_id;
+	instance->wallet = facts.tee_wallet;
+	instance->zk_verified = facts.zk_verified;
+	instance->status = facts.status;
+	memcpy(instance->url, facts.instance_url, facts.instance_url_len);
+	memcpy(instance->tee_pubkey, facts.tee_pubkey, facts.tee_pubkey_len);
+	instance->tee_pubkey_len = facts.tee_pubkey_len;
 	return 0;
 }
 
@@ -210,43 +119,12 @@ client_rpc(struct kms_client *client, const char *method, json_t *params,
 	return rc;
 }
 
-struct calldata {
-	uint8_t data[CALL_MAX];
-	size_t len;
-};
-
-static void
-calldata_start(struct calldata *call, const uint8_t selector[4])
-{
-	memset(call, 0, sizeof(*call));
-	memcpy(call->data, selector, 4);
-	call->len = 4;
-}
-
-static void
-calldata_word(struct calldata *call, const uint8_t *tail, size_t len)
-{
-	call->len += ETH_WORD_LEN;
-	memcpy(call->data + call->len - len, tail, len);
-}
-
-static void
-calldata_u64(struct calldata *call, uint64_t value)
-{
-	uint8_t bytes[8];
-	int i;
-
-	for (i = 0; i < 8; i++)
-		bytes[i] = (uint8_t)(value >> (56 - 8 * i));
-	calldata_word(call, bytes, sizeof(bytes));
-}
-
 /* eth_call; the returned bytes are appended to out. */
 static int
 contract_call(struct kms_client *client, const struct eth_address *contract,
-    const struct calldata *call, const char *block, struct buf *out)
+    const struct abi_calldata *call, const char *block, struct buf *out)
 {
-	char to[ETH_ADDRESS_TEXT_LEN + 1], data[2 * CALL_MAX + 1];
+	char to[ETH_ADDRESS_TEXT_LEN + 1], data[2 * ABI_CALLDATA_MAX + 1];
 	json_t *result;
 	const char *text;
 	uint8_t *space;
@@ -289,12 +167,11 @@ int
 client_rpc_instance(struct kms_client *client, const struct eth_address *wallet,
     const char *block, struct client_instance *instance)
 {
-	struct calldata call;
+	struct abi_calldata call;
 	struct buf out;
 	int rc;
 
-	calldata_start(&call, select_instance);
-	calldata_word(&call, wallet->bytes, ETH_ADDRESS_LEN);
+	abi_encode_get_instance_by_wallet(wallet, &call);
 	buf_init(&out, CLIENT_ANSWER_MAX);
 	rc = contract_call(
 	    client, &client->nova_app_registry, &call, block, &out);
@@ -304,59 +181,65 @@ client_rpc_instance(struct kms_client *client, const struct eth_address *wallet,
 	return rc;
 }
 
-static int
-record_read(struct kms_client *client, const struct calldata *call,
-    const char *block, uint64_t *id, uint64_t *status)
-{
-	struct buf out;
-	int rc;
-
-	buf_init(&out, CLIENT_ANSWER_MAX);
-	rc = contract_call(
-	    client, &client->nova_app_registry, call, block, &out);
-	if (rc == 0 && client_record_decode(out.data, out.len, id, status) != 0)
-		rc = not_a_registry(client);
-	buf_free(&out);
-	return rc;
-}
-
 int
 client_rpc_app(struct kms_client *client, uint64_t app_id, const char *block,
     uint64_t *id, uint64_t *status)
 {
-	struct calldata call;
+	struct abi_calldata call;
+	struct abi_app app;
+	struct buf out;
+	int rc;
 
-	calldata_start(&call, select_app);
-	calldata_u64(&call, app_id);
-	return record_read(client, &call, block, id, status);
+	if (abi_encode_get_app(app_id, &call) != 0)
+		return not_a_registry(client);
+	buf_init(&out, CLIENT_ANSWER_MAX);
+	rc = contract_call(
+	    client, &client->nova_app_registry, &call, block, &out);
+	if (rc == 0 && abi_decode_app(out.data, out.len, &app) != 0)
+		rc = not_a_registry(client);
+	if (rc == 0) {
+		*id = app.app_id;
+		*status = app.status;
+	}
+	buf_free(&out);
+	return rc;
 }
 
 int
 client_rpc_version(struct kms_client *client, uint64_t app_id,
     uint64_t version_id, const char *block, uint64_t *id, uint64_t *status)
 {
-	struct calldata call;
+	struct abi_calldata call;
+	struct abi_version version;
+	struct buf out;
+	int rc;
 
-	calldata_start(&call, select_version);
-	calldata_u64(&call, app_id);
-	calldata_u64(&call, version_id);
-	return record_read(client, &call, block, id, status);
+	if (abi_encode_get_version(app_id, version_id, &call) != 0)
+		return not_a_registry(client);
+	buf_init(&out, CLIENT_ANSWER_MAX);
+	rc = contract_call(
+	    client, &client->nova_app_registry, &call, block, &out);
+	if (rc == 0 && abi_decode_version(out.data, out.len, &version) != 0)
+		rc = not_a_registry(client);
+	if (rc == 0) {
+		*id = version.version_id;
+		*status = version.status;
+	}
+	buf_free(&out);
+	return rc;
 }
 
 static int
 kms_app_id_read(struct kms_client *client, const char *block, uint64_t *app_id)
 {
-	struct calldata call;
-	struct tuple tuple;
+	struct abi_calldata call;
 	struct buf out;
 	int rc;
 
-	calldata_start(&call, select_kms_app_id);
+	abi_encode_kms_app_id(&call);
 	buf_init(&out, CLIENT_ANSWER_MAX);
 	rc = contract_call(client, &client->kms_registry, &call, block, &out);
-	tuple = (struct tuple){ out.data, out.len };
-	if (rc == 0 &&
-	    (out.len != ETH_WORD_LEN || tuple_u64(&tuple, 0, app_id) != 0))
+	if (rc == 0 && abi_decode_uint(out.data, out.len, app_id) != 0)
 		rc = not_a_registry(client);
 	buf_free(&out);
 	return rc;

@@ -2,7 +2,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#include "kms-chain/abi.h"
+#include "common/abi.h"
 
 #define WALLETS_MAX 16
 

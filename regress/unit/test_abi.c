@@ -1,4 +1,4 @@
-/* kms-chain/abi against regress/vectors/abi.json, cuts and mutations. */
+/* common/abi against regress/vectors/abi.json, cuts and mutations. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,7 +12,7 @@
 #include "common/err.h"
 #include "common/hex.h"
 #include "common/keccak256.h"
-#include "kms-chain/abi.h"
+#include "common/abi.h"
 
 #define DATA_MAX 4096
 #define WALLETS_MAX 4

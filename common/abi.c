@@ -1,4 +1,4 @@
-#include "kms-chain/abi.h"
+#include "common/abi.h"
 
 #include <stdio.h>
 #include <string.h>

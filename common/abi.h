@@ -15,8 +15,8 @@
  * refuse it, so that no question is ever asked about another number than the
  * one that was read.
  */
-#ifndef KMS_CHAIN_ABI_H
-#define KMS_CHAIN_ABI_H
+#ifndef KMS_COMMON_ABI_H
+#define KMS_COMMON_ABI_H
 
 #include <stdbool.h>
 #include <stddef.h>
