@@ -386,11 +386,18 @@ allow_all(struct entry *entry, scmp_filter_ctx filter,
 static int
 filter_calls(struct entry *entry)
 {
-	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
+	/* A child's libraries may ask for newer calls, and fall back. */
+	uint32_t action = entry->profile->keep_children ? SCMP_ACT_ERRNO(ENOSYS)
+							: SCMP_ACT_KILL_PROCESS;
+	scmp_filter_ctx filter;
 	int error;
 
+	/* It is inherited: no valgrind could start below it. */
+	if (entry->profile->keep_children && !entry->required)
+		return refused(entry, "seccomp: left out for the children");
+	filter = seccomp_init(action);
 	if (filter == NULL)
-		return refused(entry, "seccomp: %s", strerror(ENOMEM));
+		return refused(entry, "seccomp: not available");
 	error = seccomp_attr_set(
 	    filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
 	if (error == 0)

@@ -72,7 +72,8 @@ int sandbox_prepare(int first_fd);
  *
  * With profile->keep_children: no chroot, uid, Landlock or NPROC; the
  * capabilities that children's start needs stay (SETUID, SETGID, SYS_CHROOT,
- * KILL), and the bounding set shrinks to them.
+ * KILL), and the bounding set shrinks to them. What the filter refuses is
+ * ENOSYS then, as on a kernel that lacks it: a child's start runs under it.
  */
 int sandbox_enter(const struct sandbox_profile *profile,
     const struct sandbox_settings *settings, char missing[SANDBOX_MISSING_LEN]);

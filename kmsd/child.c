@@ -162,7 +162,8 @@ child_start(struct child *child, uv_loop_t *loop, const struct machine *machine,
 	int keeper[2] = { -1, -1 };
 	struct spawn_request request = { .program_fd =
 					     machine->program_fds[child->role],
-		.name = roles[child->role].program };
+		.path = machine->program_paths[child->role],
+		.name = roles[child->role].label };
 	const char *what = "channels";
 
 	if (make_channels(child->role, log, control, keeper) != 0)

@@ -88,10 +88,10 @@ static int
 open_programs(struct machine *machine, const char *libexec)
 {
 	for (size_t r = 0; r < ROLES; r++) {
-		char path[4096];
+		char *path = machine->program_paths[r];
 
-		(void)snprintf(
-		    path, sizeof(path), "%s/%s", libexec, roles[r].program);
+		(void)snprintf(path, sizeof(machine->program_paths[r]), "%s/%s",
+		    libexec, roles[r].program);
 		machine->program_fds[r] = open(path, O_PATH | O_CLOEXEC);
 		if (machine->program_fds[r] < 0) {
 			log_error("program %s: %s", path, strerror(errno));

@@ -14,6 +14,7 @@ struct machine {
 	const struct conf *conf;
 	int root; /* started as root */
 	int null_fd;
+	char program_paths[ROLES][4096];
 	int program_fds[ROLES]; /* executables: exec needs no path then */
 	int listen_fd;		/* bound, not yet listening */
 	int metrics_fd;		/* likewise, or -1 */

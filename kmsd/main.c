@@ -153,6 +153,7 @@ run(const struct conf *conf, const char *libexec)
 	}
 	if (give_up_rights(&machine) == 0)
 		status = supervise_run(&loop, &machine);
+	(void)uv_loop_close(&loop);
 out:
 	machine_free(&machine);
 	return status;

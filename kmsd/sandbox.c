@@ -2,9 +2,9 @@
  * kmsd's filter is inherited by its children, so it is the union of what kmsd
  * does after its start and what children do until their own filter stands:
  * loading the program, locking memory, warming libraries, giving up rights.
- * What is absent here nobody below kmsd can ever do: tracing and reading
- * other processes, io_uring, bpf, namespaces, mounts, modules, keys, clocks,
- * devices, linking, renaming and making files of any kind.
+ * What is absent here is ENOSYS for kmsd and all below it, for ever: tracing
+ * and reading other processes, io_uring, bpf, namespaces, mounts, modules,
+ * keys, clocks, devices, linking, renaming and making files of any kind.
  */
 #include "kmsd/sandbox.h"
 

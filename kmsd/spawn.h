@@ -8,6 +8,7 @@
 
 struct spawn_request {
 	int program_fd;	  /* of the executable (O_PATH) */
+	const char *path; /* the same, for where the descriptor is no use */
 	const char *name; /* argv[0] */
 	/* What becomes descriptor 0, 1, 2, …; all stay the caller's. */
 	int fds[FD_CHILD_END];

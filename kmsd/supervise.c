@@ -259,6 +259,7 @@ on_control_closed(struct chan *chan, int error, void *arg)
 static void
 on_start_timer(uv_timer_t *timer)
 {
+	metrics[METRIC_KMSD_RESTARTS]++;
 	start_child(timer->data);
 }
 
@@ -283,7 +284,6 @@ schedule_start(struct child *child)
 	uint64_t lived = uv_now(child->owner->loop) - child->started_ms;
 
 	child->delay_ms = supervise_delay(child->delay_ms, lived);
-	metrics[METRIC_KMSD_RESTARTS]++;
 	(void)uv_timer_start(&child->timer, on_start_timer, child->delay_ms, 0);
 }
 
