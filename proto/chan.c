@@ -279,7 +279,11 @@ on_poll(uv_poll_t *poll, int status, int events)
 	struct chan *chan = poll->data;
 
 	if (status < 0) {
-		chan_end_with(chan, KMS_ESYS);
+		/* The other side is gone with bytes of ours unread; what it
+		 * said before is heard all the same. */
+		read_input(chan);
+		dispatch_input(chan);
+		chan_end_with(chan, KMS_ECLOSED);
 	} else {
 		if (events & UV_READABLE && !chan->paused) {
 			read_input(chan);

@@ -83,6 +83,17 @@ msg_channel_ceiling(enum msg_channel channel)
 	return ceiling;
 }
 
+/* 1 when eight bytes are ASCII other than NUL. */
+static int
+eight_ascii(const uint8_t *p)
+{
+	uint64_t word;
+
+	memcpy(&word, p, sizeof(word));
+	return ((word | (word - UINT64_C(0x0101010101010101))) &
+		   UINT64_C(0x8080808080808080)) == 0;
+}
+
 int
 msg_text_valid(const uint8_t *p, size_t len)
 {
@@ -90,6 +101,12 @@ msg_text_valid(const uint8_t *p, size_t len)
 
 	while (p < end) {
 		unsigned int follow;
+
+		/* Most texts are ASCII throughout: eight at a time. */
+		while ((size_t)(end - p) >= 8 && eight_ascii(p))
+			p += 8;
+		if (p == end)
+			break;
 		uint32_t c = *p++, min;
 
 		if (c != 0 && c < 0x80)

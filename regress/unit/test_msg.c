@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -318,6 +319,29 @@ metrics_go_round(void **state)
 	assert_true(METRICS_WIRE_LEN <= 4000);
 }
 
+/* The document is written by hand: it names every row with its number. */
+static void
+every_row_is_described(void **state)
+{
+	static char document[65536];
+	FILE *in = fopen("proto/PROTOCOL", "r");
+
+	(void)state;
+	assert_non_null(in);
+	assert_true(fread(document, 1, sizeof(document) - 1, in) > 0);
+	(void)fclose(in);
+	for (unsigned int type = 0; type < TYPE_END; type++) {
+		const struct msg_row *row = msg_row(type);
+		char want[64];
+
+		if (row == NULL)
+			continue;
+		(void)snprintf(want, sizeof(want), "%s %u", row->name, type);
+		if (strstr(document, want) == NULL)
+			fail_msg("%s is not described", want);
+	}
+}
+
 int
 main(void)
 {
@@ -329,6 +353,7 @@ main(void)
 		cmocka_unit_test(headers_are_checked),
 		cmocka_unit_test(mutations_are_survived),
 		cmocka_unit_test(metrics_go_round),
+		cmocka_unit_test(every_row_is_described),
 	};
 
 	memset(filler, 'x', sizeof(filler));
