@@ -23,7 +23,7 @@
 #define STORED_MAX (UINT64_C(1) << 30)
 
 const char *
-answer_code(unsigned int status)
+answer_app_code(unsigned int status)
 {
 	static const struct {
 		unsigned int status;
@@ -261,6 +261,7 @@ read_members(const struct app_context *context, enum operation operation,
 static json_t *
 parse_body(const uint8_t *body, size_t len, struct app_answer *answer)
 {
+	size_t flags = JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL;
 	json_error_t where;
 	json_t *object;
 
@@ -273,8 +274,12 @@ parse_body(const uint8_t *body, size_t len, struct app_answer *answer)
 		(void)refuse(answer, 400, "body: expected a flat JSON object");
 		return NULL;
 	}
-	object = json_loadb((const char *)body, len,
-	    JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &where);
+	object = json_loadb((const char *)body, len, flags, &where);
+	/* An integer beyond int64 becomes a real, which its member refuses. */
+	if (object == NULL &&
+	    json_error_code(&where) == json_error_numeric_overflow)
+		object = json_loadb((const char *)body, len,
+		    flags | JSON_DECODE_INT_AS_REAL, &where);
 	if (object != NULL && json_is_object(object))
 		return object;
 	json_decref(object);
@@ -299,12 +304,15 @@ static int
 write_answer(json_t *object, struct buf *plaintext, struct app_answer *answer)
 {
 	size_t start = plaintext->len;
-	int failed = object == NULL ||
-	    json_dump_callback(object, append_dump, plaintext, JSON_COMPACT) !=
-		0;
+	int failed;
 
+	/* Not a 4xx: a write may have been done. */
+	if (object == NULL)
+		return refuse_error(answer, KMS_ENOMEM);
+	failed =
+	    json_dump_callback(object, append_dump, plaintext, JSON_COMPACT);
 	json_decref(object);
-	if (failed) {
+	if (failed != 0) {
 		plaintext->len = start;
 		return refuse(answer, 413,
 		    "the answer is too large: use limit and after");

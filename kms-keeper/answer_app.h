@@ -50,6 +50,6 @@ void answer_app(const struct app_context *context, const struct target *target,
     struct app_answer *answer);
 
 /* The error code of a status (section 5): "bad_request" and so on. */
-const char *answer_code(unsigned int status);
+const char *answer_app_code(unsigned int status);
 
 #endif

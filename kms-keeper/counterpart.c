@@ -246,7 +246,10 @@ look_up(struct counterpart *c)
 
 	if (c->lookup)
 		return 0;
-	if (cs->lookups >= COUNTERPART_LOOKUPS_MAX)
+	/* Strangers leave room for those that the registry knows. */
+	if (cs->lookups >= (c->verdict == COUNTERPART_AUTHORISED
+				   ? COUNTERPART_LOOKUPS_MAX
+				   : COUNTERPART_LOOKUPS_MAX * 3 / 4))
 		return KMS_EBUSY;
 	error = registry_ask(cs->registry, &question, cs->now, on_instance, c);
 	if (error != 0)

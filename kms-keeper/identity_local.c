@@ -19,6 +19,7 @@
 #include "kms-keeper/identity.h"
 
 #define IDENTITY_FILE_MAX 4096
+#define READ_STEP 1024
 #define IDENTITY_FILE_TOKENS 32
 #define IDENTITY_FILE_DEPTH 2
 
@@ -204,6 +205,16 @@ take_hex(json_t *object, const char *name, uint8_t *out, size_t len)
 }
 
 static int
+check_key(const char *name, int error)
+{
+	if (error != 0)
+		log_error("identity file: \"%s\": %s", name,
+		    error == KMS_EINVAL ? "expected a private key of the curve"
+					: kms_strerror(error));
+	return error;
+}
+
+static int
 parse_keys(struct local *local, const char *text, size_t len)
 {
 	uint8_t scalar[P384_SCALAR_LEN];
@@ -226,10 +237,11 @@ parse_keys(struct local *local, const char *text, size_t len)
 		error =
 		    take_hex(object, "tee_private_key", scalar, sizeof(scalar));
 	if (error == 0)
-		error = p384_key_new(scalar, &local->tee_key);
+		error = check_key(
+		    "tee_private_key", p384_key_new(scalar, &local->tee_key));
 	if (error == 0)
-		error =
-		    wallet_key_check(local->head.wallets, local->wallet_key);
+		error = check_key("wallet_private_key",
+		    wallet_key_check(local->head.wallets, local->wallet_key));
 	OPENSSL_cleanse(scalar, sizeof(scalar));
 	json_decref(object);
 	return error;
@@ -242,9 +254,10 @@ read_file(int fd, struct buf *text)
 		uint8_t *space;
 		ssize_t got;
 
-		if (buf_reserve(text, 1024, &space) != 0)
+		if (text->len > IDENTITY_FILE_MAX ||
+		    buf_reserve(text, READ_STEP, &space) != 0)
 			return KMS_ETOOBIG;
-		got = read(fd, space, 1024);
+		got = read(fd, space, READ_STEP);
 		if (got < 0 && errno == EINTR)
 			continue;
 		if (got < 0)
@@ -261,7 +274,7 @@ load_keys(struct local *local, int fd)
 	struct buf text;
 	int error;
 
-	buf_init(&text, IDENTITY_FILE_MAX);
+	buf_init(&text, IDENTITY_FILE_MAX + READ_STEP);
 	error = read_file(fd, &text);
 	if (error != 0)
 		log_error("identity file: %s", kms_strerror(error));

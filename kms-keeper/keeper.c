@@ -131,6 +131,7 @@ keeper_set_time(struct keeper *k, struct kms_time now)
 {
 	k->now = now;
 	counterparts_set_time(k->counterparts, now);
+	readiness_set_time(k->readiness, now);
 }
 
 static void

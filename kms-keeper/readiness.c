@@ -28,7 +28,13 @@ enum step {
 };
 
 /* Why a node that holds a secret may not serve with it. */
-enum contrary { CONTRARY_NONE, CONTRARY_HASH, CONTRARY_REGISTRATION };
+enum contrary {
+	CONTRARY_NONE,
+	CONTRARY_HASH,
+	CONTRARY_REGISTRATION,
+	CONTRARY_RACE /* nothing installed: another's hash beat the candidate's
+		       */
+};
 
 struct member_row {
 	struct readiness *owner;
@@ -45,6 +51,8 @@ struct readiness {
 	void *random_arg;
 	struct readiness_hooks hooks;
 	struct submission *submission;
+	enum submission_state submission_seen; /* by the last tick */
+	int64_t submitted_ms; /* boot time of the last submission's start */
 	struct kms_time now;
 	int64_t next_tick_ms;
 	int64_t retry_ms; /* next delay after a failure, 0: none failed */
@@ -54,7 +62,7 @@ struct readiness {
 	/* this tick's facts */
 	uint64_t block;
 	struct eth_word chain_hash;
-	uint64_t hash_block; /* where it was read */
+	uint64_t hash_block;	 /* where it was read */
 	struct member_row *rows; /* being read */
 	size_t row_count;
 	size_t row_next; /* to be asked */
@@ -126,6 +134,10 @@ unavailable(struct readiness *r, const char *format, ...)
 	va_start(args, format);
 	(void)vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
+	/* A character that was cut in half would break kms-net's frame. */
+	for (size_t len = strlen(text);
+	     len > 0 && !msg_text_valid((const uint8_t *)text, len);)
+		text[--len] = '\0';
 	set_state(r, false, text);
 }
 
@@ -366,6 +378,35 @@ make_candidate(struct readiness *r)
 /* ---- a contrary fact: stop at once, wipe only what is final ---- */
 
 static void
+contrary_is_final(struct readiness *r, const char *why)
+{
+	if (r->contrary == CONTRARY_RACE) {
+		log_info("dropping the candidate secret: %s", why);
+		drop_candidate(r);
+		r->contrary = CONTRARY_NONE;
+	} else if (!submission_open(r->submission)) {
+		wipe_master(r, why);
+		return;
+	}
+	/* A transaction that may still be mined would need the secret. */
+	tick_done(r, (int64_t)r->config->node_tick);
+}
+
+/* Does the finalized hash say what the contrary fact said? */
+static bool
+hash_is_contrary(const struct readiness *r, const struct eth_word *hash)
+{
+	const struct eth_word *own = &r->master_hash;
+
+	if (r->contrary == CONTRARY_RACE) {
+		if (eth_word_is_zero(hash))
+			return false;
+		own = &r->candidate_hash;
+	}
+	return memcmp(hash->bytes, own->bytes, ETH_WORD_LEN) != 0;
+}
+
+static void
 on_final_instance(void *arg, int error, const struct registry_answer *answer)
 {
 	struct readiness *r = arg;
@@ -376,7 +417,7 @@ on_final_instance(void *arg, int error, const struct registry_answer *answer)
 	if (error == 0 &&
 	    (!answer->instance.found ||
 		answer->instance.status != INSTANCE_ACTIVE))
-		wipe_master(r,
+		contrary_is_final(r,
 		    "this node's registration ended at a "
 		    "finalized block");
 	else
@@ -398,7 +439,7 @@ on_final_hash(void *arg, int error, const struct registry_answer *answer)
 	if (r->step != STEP_FINAL_HASH)
 		return;
 	if (error != 0 && answer->failure == CHAIN_ERROR_REFUSED && waited) {
-		wipe_master(r,
+		contrary_is_final(r,
 		    "the chain has no finalized block, and "
 		    "wipe-confirmations have passed");
 		return;
@@ -413,8 +454,8 @@ on_final_hash(void *arg, int error, const struct registry_answer *answer)
 		ask(r, STEP_FINAL_INSTANCE, &question, on_final_instance, r);
 		return;
 	}
-	if (memcmp(answer->hash.bytes, r->master_hash.bytes, ETH_WORD_LEN) != 0)
-		wipe_master(r,
+	if (hash_is_contrary(r, &answer->hash))
+		contrary_is_final(r,
 		    "another masterSecretHash stands at a "
 		    "finalized block");
 	else
@@ -510,6 +551,20 @@ own_refusal(struct readiness *r)
 }
 
 static void
+submit_candidate(struct readiness *r)
+{
+	if (submission_open(r->submission) ||
+	    submission_awaits(r->submission, &r->candidate_hash, r->hash_block))
+		return;
+	/* One that was mined in vain costs gas: do not repeat it at once. */
+	if (submission_state(r->submission) != SUBMISSION_IDLE &&
+	    r->now.boot_ms - r->submitted_ms < READINESS_STUCK_MS)
+		return;
+	if (submission_start(r->submission, &r->candidate_hash, r->now) == 0)
+		r->submitted_ms = r->now.boot_ms;
+}
+
+static void
 on_hash_zero(struct readiness *r)
 {
 	if (r->installed) {
@@ -519,12 +574,9 @@ on_hash_zero(struct readiness *r)
 		check_finality(r, CONTRARY_HASH);
 		return;
 	}
+	r->contrary = CONTRARY_NONE;
 	make_candidate(r);
-	if (!submission_open(r->submission) &&
-	    !submission_awaits(
-		r->submission, &r->candidate_hash, r->hash_block))
-		(void)submission_start(
-		    r->submission, &r->candidate_hash, r->now);
+	submit_candidate(r);
 	if (submission_problem(r->submission)[0] != '\0')
 		unavailable(r, "setting masterSecretHash: %s",
 		    submission_problem(r->submission));
@@ -555,13 +607,35 @@ on_hash_set(struct readiness *r)
 		check_finality(r, CONTRARY_HASH);
 		return;
 	}
-	/* The race is lost; the candidate may go once nothing can mine it. */
-	if (r->has_candidate && !submission_open(r->submission))
-		drop_candidate(r);
 	unavailable(r,
 	    "the master secret behind masterSecretHash is not held "
 	    "here, and no peer has handed it over");
-	tick_done(r, (int64_t)r->config->node_tick);
+	/* The race is lost; the candidate may go once nothing can mine it, in
+	 * another order of the last blocks either. */
+	submission_abandon(r->submission);
+	if (r->has_candidate && !submission_open(r->submission))
+		check_finality(r, CONTRARY_RACE);
+	else
+		tick_done(r, (int64_t)r->config->node_tick);
+}
+
+/* Of the reasons not to serve, only the end of the registration may cost the
+ * secret: not a revoked version, nor what could not be read. */
+static void
+on_refusal(struct readiness *r)
+{
+	const struct member_row *own = own_row(r);
+
+	if (!r->installed) {
+		tick_done(r, READINESS_RETRY_MIN_MS);
+	} else if (own == NULL ||
+	    (own->fetched_ms != 0 &&
+		(!own->facts.found || own->facts.status != INSTANCE_ACTIVE))) {
+		check_finality(r, CONTRARY_REGISTRATION);
+	} else {
+		r->contrary = CONTRARY_NONE;
+		tick_done(r, (int64_t)r->config->node_tick);
+	}
 }
 
 static void
@@ -577,10 +651,7 @@ decide(struct readiness *r)
 	refusal = own_refusal(r);
 	if (refusal != NULL) {
 		unavailable(r, "%s", refusal);
-		if (r->installed)
-			check_finality(r, CONTRARY_REGISTRATION);
-		else
-			tick_done(r, READINESS_RETRY_MIN_MS);
+		on_refusal(r);
 	} else if (eth_word_is_zero(&r->chain_hash)) {
 		on_hash_zero(r);
 	} else {
@@ -645,19 +716,28 @@ readiness_kick(struct readiness *r)
 }
 
 void
-readiness_tick(struct readiness *r, struct kms_time now)
+readiness_set_time(struct readiness *r, struct kms_time now)
 {
 	uint64_t age = (uint64_t)(now.boot_ms - r->membership_ms);
-	enum submission_state before = submission_state(r->submission);
 
 	r->now = now;
-	submission_tick(r->submission, now);
-	/* A receipt is news: look at the hash at once. */
-	if (before == SUBMISSION_SENT && !submission_open(r->submission))
-		r->next_tick_ms = now.boot_ms;
 	if (r->ready && age > r->config->membership_max_age)
 		unavailable(
 		    r, "membership data is older than membership-max-age");
+}
+
+void
+readiness_tick(struct readiness *r, struct kms_time now)
+{
+	enum submission_state state;
+
+	readiness_set_time(r, now);
+	submission_tick(r->submission, now);
+	/* A receipt is news: look at the hash at once. */
+	state = submission_state(r->submission);
+	if (state != r->submission_seen && !submission_open(r->submission))
+		r->next_tick_ms = now.boot_ms;
+	r->submission_seen = state;
 	if (r->step == STEP_IDLE && now.boot_ms >= r->next_tick_ms)
 		start_tick(r);
 }

@@ -69,6 +69,10 @@ void readiness_free(struct readiness *readiness); /* wipes the secrets */
  * is asked before the first. */
 void readiness_kick(struct readiness *readiness);
 
+/* Before every other input: what time it is. Membership that is too old ends
+ * service here, also right after a suspension. */
+void readiness_set_time(struct readiness *readiness, struct kms_time now);
+
 /* Call at least every 100 ms. */
 void readiness_tick(struct readiness *readiness, struct kms_time now);
 

@@ -154,7 +154,7 @@ refuse_unsigned(struct requests *rs, uint64_t handle, unsigned int status,
 {
 	struct answer answer = {
 		.status = status,
-		.code = answer_code(status),
+		.code = answer_app_code(status),
 		.message = message,
 		.retry_after = retry_after,
 		.signature = "",
@@ -177,7 +177,7 @@ send_answer(struct request *r)
 	bool ok = r->status == 200;
 	struct answer answer = {
 		.status = r->status,
-		.code = ok ? "" : answer_code(r->status),
+		.code = ok ? "" : answer_app_code(r->status),
 		.message = ok ? "" : r->message,
 		.retry_after = r->retry_after,
 		.signature = r->answer_signature,
@@ -234,7 +234,7 @@ answer_hash(const struct request *r, uint8_t digest[SHA256_LEN])
 
 	if (r->status != 200)
 		return pop_error_hash(
-		    answer_code(r->status), r->message, digest);
+		    answer_app_code(r->status), r->message, digest);
 	return envelope_canonical_hash(&text, digest);
 }
 
@@ -352,6 +352,14 @@ on_sealed(void *arg, int error, const uint8_t *sealed, size_t len)
 
 /* ---- the operation ---- */
 
+/* The next identity operation with this counterpart makes its agreement. */
+static void
+count_agreement(const struct request *r)
+{
+	if (r->counterpart->agreement == NULL)
+		metrics[METRIC_KEEPER_AGREEMENTS]++;
+}
+
 static void
 execute(struct request *r, const uint8_t *body, size_t body_len)
 {
@@ -379,13 +387,15 @@ execute(struct request *r, const uint8_t *body, size_t body_len)
 	}
 	buf_init(&plaintext, ANSWER_MAX);
 	answer_app(&context, &r->target, body, body_len, &plaintext, &answer);
-	if (answer.status == 200)
+	if (answer.status == 200) {
+		count_agreement(r);
 		identity_seal(k->identity, &r->counterpart->agreement,
 		    &r->counterpart->point, plaintext.data, plaintext.len,
 		    on_sealed, r);
-	else
+	} else {
 		finish(r, answer.status,
 		    answer.status == 503 ? RETRY_AFTER_S : 0, answer.message);
+	}
 	buf_free(&plaintext);
 }
 
@@ -456,8 +466,7 @@ open_envelope(struct request *r)
 	}
 	if (!check_replay(r, nonce))
 		return;
-	if (r->counterpart->agreement == NULL)
-		metrics[METRIC_KEEPER_AGREEMENTS]++;
+	count_agreement(r);
 	identity_open(k->identity, &r->counterpart->agreement,
 	    &r->counterpart->point, nonce, (const uint8_t *)r->data, sealed_len,
 	    on_opened, r);
@@ -511,6 +520,16 @@ proceed(struct request *r)
 }
 
 static void
+on_authorised(struct request *r)
+{
+	r->authorised = true;
+	/* Nobody's body is worth waiting for. */
+	if (r->data_len == r->data_total ||
+	    r->counterpart->verdict != COUNTERPART_AUTHORISED)
+		proceed(r);
+}
+
+static void
 on_verdict(struct counterpart_waiter *waiter, int error)
 {
 	struct request *r = (struct request *)(void *)((char *)waiter -
@@ -521,9 +540,7 @@ on_verdict(struct counterpart_waiter *waiter, int error)
 		    "the registry cannot be read at the moment");
 		return;
 	}
-	r->authorised = true;
-	if (r->data_len == r->data_total)
-		proceed(r);
+	on_authorised(r);
 }
 
 /* ---- what comes in ---- */
@@ -610,9 +627,7 @@ authorise(struct request *r)
 			: "the registry cannot be read at the moment");
 		return;
 	}
-	r->authorised = true;
-	if (r->data_len == r->data_total)
-		proceed(r);
+	on_authorised(r);
 }
 
 int
@@ -676,8 +691,9 @@ request_body(struct requests *rs, uint64_t handle, const char *data, size_t len)
 	if (len > r->data_total - r->data_len)
 		return KMS_EPROTO;
 	take_body(r, data, len);
+	/* The verdict may have run out while the body came. */
 	if (r->authorised && r->data_len == r->data_total)
-		proceed(r);
+		authorise(r);
 	return 0;
 }
 

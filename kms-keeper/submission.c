@@ -66,8 +66,8 @@ submission_open(const struct submission *s)
 }
 
 bool
-submission_awaits(const struct submission *s, const struct eth_word *hash,
-    uint64_t block)
+submission_awaits(
+    const struct submission *s, const struct eth_word *hash, uint64_t block)
 {
 	return s->state == SUBMISSION_MINED && block < s->mined_block &&
 	    memcmp(hash->bytes, s->secret_hash.bytes, ETH_WORD_LEN) == 0;
@@ -148,6 +148,9 @@ on_signed(void *arg, int error, const uint8_t *raw, size_t len)
 	};
 	char text[2 * ETH_WORD_LEN + 1];
 
+	s->asking = false;
+	if (!submission_open(s))
+		return;
 	if (error != 0) {
 		trouble(s, "signing failed: %s", kms_strerror(error));
 		return;
@@ -199,6 +202,8 @@ on_inputs(void *arg, int error, const struct registry_answer *inputs)
 	char wallet[ETH_ADDRESS_TEXT_LEN + 1];
 
 	s->asking = false;
+	if (!submission_open(s))
+		return;
 	if (error != 0) {
 		trouble(s, "its inputs are unknown: %s", inputs->text);
 		return;
@@ -236,6 +241,7 @@ on_inputs(void *arg, int error, const struct registry_answer *inputs)
 	}
 	s->transaction = transaction;
 	s->replacing = false;
+	s->asking = true;
 	identity_sign_transaction(s->identity, &transaction, on_signed, s);
 }
 
@@ -290,6 +296,15 @@ submission_start(
 	s->next_ms = now.boot_ms;
 	submission_tick(s, now);
 	return 0;
+}
+
+void
+submission_abandon(struct submission *s)
+{
+	if (s->state != SUBMISSION_PREPARING)
+		return;
+	s->state = SUBMISSION_IDLE;
+	s->problem[0] = '\0';
 }
 
 void

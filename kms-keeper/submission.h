@@ -41,6 +41,10 @@ void submission_free(struct submission *submission);
 int submission_start(struct submission *submission, const struct eth_word *hash,
     struct kms_time now);
 
+/* Give up what was not sent yet: the hash is set. What was sent is followed
+ * on. */
+void submission_abandon(struct submission *submission);
+
 /* Go on: call at least every second. */
 void submission_tick(struct submission *submission, struct kms_time now);
 
