@@ -7,9 +7,10 @@
 #include "kms-net/json_out.h"
 #include "kms-net/net.h"
 
-#define HEAD_MAX 1536	    /* above the sum of all that can stand in a head */
-#define ERROR_BODY_MAX 4096 /* a message of 512 bytes, all escaped, and more   \
-			     */
+#define HEAD_MAX 1536 /* above the sum of all that can stand in a head */
+#define ERROR_BODY_MAX                                                         \
+	4096 /* a message of 512 bytes, all escaped, and more                  \
+	      */
 #define REQUEST_ID_STEP 0x9e3779b97f4a7c15U
 
 static const struct status_row {
@@ -86,16 +87,14 @@ put_number(char *at, uint64_t value)
 	return put(at, digits + i, sizeof(digits) - i);
 }
 
-/* Distinct for 2^64 answers, and without meaning to a client. */
-static char *
-put_request_id(struct net *net, char *at)
+void
+answer_new_id(struct net *net, char id[ANSWER_ID_LEN])
 {
 	static const char digits[] = "0123456789abcdef";
-	uint64_t id = net->request_id += REQUEST_ID_STEP;
+	uint64_t value = net->request_id += REQUEST_ID_STEP;
 
 	for (int shift = 60; shift >= 0; shift -= 4)
-		*at++ = digits[id >> shift & 15];
-	return at;
+		*id++ = digits[value >> shift & 15];
 }
 
 static char *
@@ -120,7 +119,8 @@ compose_head(struct conn *conn, const struct answer *answer, uint64_t length,
 	at = PUT(at, "\r\nContent-Length: ");
 	at = put_number(at, length);
 	at = PUT(at, "\r\nCache-Control: no-store\r\nX-Request-Id: ");
-	at = put_request_id(conn->net, at);
+	answer_new_id(conn->net, at);
+	at += ANSWER_ID_LEN;
 	at = PUT(at, "\r\n");
 	if (answer->allow != NULL) {
 		at = PUT(at, "Allow: ");

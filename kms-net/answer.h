@@ -8,6 +8,12 @@
 #include "common/http.h"
 
 struct conn;
+struct net;
+
+#define ANSWER_ID_LEN 16 /* hex digits of X-Request-Id */
+
+/* The next one: distinct for 2^64 answers, without meaning to a client. */
+void answer_new_id(struct net *net, char id[ANSWER_ID_LEN]);
 
 #define ANSWER_PARTS 3
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -377,17 +378,22 @@ is_trusted(const struct net *net, const struct address *peer)
 }
 
 static void
-turn_away(int fd)
+turn_away(struct net *net, int fd)
 {
-	static const char text[] =
-	    "HTTP/1.1 503 Service Unavailable\r\n"
-	    "Content-Type: application/json\r\nContent-Length: 67\r\n"
-	    "Retry-After: 1\r\nConnection: close\r\n\r\n"
-	    "{\"code\":\"service_unavailable\","
-	    "\"message\":\"too many connections now\"}";
+	static const char body[] = "{\"code\":\"service_unavailable\","
+				   "\"message\":\"too many connections\"}";
+	char text[512], id[ANSWER_ID_LEN + 1] = "";
+	int len;
 
 	metrics[METRIC_NET_SHED]++;
-	if (write(fd, text, sizeof(text) - 1) > 0)
+	answer_new_id(net, id);
+	len = snprintf(text, sizeof(text),
+	    "HTTP/1.1 503 Service Unavailable\r\n"
+	    "Content-Type: application/json\r\nContent-Length: %zu\r\n"
+	    "X-Request-Id: %s\r\nRetry-After: 1\r\n"
+	    "Connection: close\r\n\r\n%s",
+	    sizeof(body) - 1, id, body);
+	if (write(fd, text, (size_t)len) > 0)
 		(void)shutdown(fd, SHUT_WR);
 	(void)close(fd);
 }
@@ -452,7 +458,7 @@ welcome(struct listener *listener, int fd, const struct address *peer)
 
 away:
 	client_release(client);
-	turn_away(fd);
+	turn_away(net, fd);
 }
 
 static void

@@ -11,8 +11,9 @@
 #include "kms-net/pop.h"
 #include "proto/fds.h"
 
-#define QUEUE_MAX (4U << 20) /* bytes of frames that may wait for the keeper   \
-			      */
+#define QUEUE_MAX                                                              \
+	(4U << 20) /* bytes of frames that may wait for the keeper             \
+		    */
 #define CREDIT_STEP MSG_CHUNK_MAX /* least credit worth a frame */
 
 /* ---- places ---- */
