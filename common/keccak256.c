@@ -1,7 +1,7 @@
 /*
  * Keccak-f[1600] with rate 1088 and capacity 512 (FIPS 202 sections 3 and 4,
- * with the padding of the original submission). Written for clarity; a node
- * hashes a few hundred bytes a request with it.
+ * with the padding of the original submission). A request costs a node about
+ * eight permutations.
  */
 #include "common/keccak256.h"
 
@@ -43,32 +43,47 @@ static const uint8_t rotations[24] = { 1, 3, 6, 10, 15, 21, 28, 36, 45, 55, 2,
 static const uint8_t lanes[24] = { 10, 7, 11, 17, 18, 3, 5, 16, 8, 21, 24, 4,
 	15, 23, 19, 13, 12, 2, 20, 14, 22, 9, 6, 1 };
 
-static uint64_t
+static inline uint64_t
 rotate_left(uint64_t x, unsigned int n)
 {
 	return x << n | x >> (64 - n);
 }
 
-static void
+/*
+ * The loops below have constant bounds and indices: unrolled, the lanes stay in
+ * registers and the tables become constants, which makes a permutation several
+ * times as fast.
+ */
+#ifdef __clang__
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL _Pragma("GCC unroll 32")
+#endif
+
+static inline void
 theta(uint64_t a[25])
 {
 	uint64_t c[5];
 
+	UNROLL
 	for (unsigned int x = 0; x < 5; x++)
 		c[x] = a[x] ^ a[x + 5] ^ a[x + 10] ^ a[x + 15] ^ a[x + 20];
+	UNROLL
 	for (unsigned int x = 0; x < 5; x++) {
 		uint64_t d = c[(x + 4) % 5] ^ rotate_left(c[(x + 1) % 5], 1);
 
+		UNROLL
 		for (unsigned int y = 0; y < 25; y += 5)
 			a[x + y] ^= d;
 	}
 }
 
-static void
+static inline void
 rho_pi(uint64_t a[25])
 {
 	uint64_t moving = a[1];
 
+	UNROLL
 	for (unsigned int i = 0; i < 24; i++) {
 		uint64_t next = a[lanes[i]];
 
@@ -77,13 +92,17 @@ rho_pi(uint64_t a[25])
 	}
 }
 
-static void
+static inline void
 chi(uint64_t a[25])
 {
+	UNROLL
 	for (unsigned int y = 0; y < 25; y += 5) {
 		uint64_t row[5];
 
-		memcpy(row, a + y, sizeof(row));
+		UNROLL
+		for (unsigned int x = 0; x < 5; x++)
+			row[x] = a[y + x];
+		UNROLL
 		for (unsigned int x = 0; x < 5; x++)
 			a[y + x] =
 			    row[x] ^ (~row[(x + 1) % 5] & row[(x + 2) % 5]);

@@ -1,11 +1,14 @@
 #include "crypto/pop.h"
 
+#include <stdarg.h>
 #include <string.h>
 
 #include "common/err.h"
 #include "common/hex.h"
 #include "crypto/json_text.h"
 #include "crypto/signature.h"
+
+#define POP_DECIMAL_LEN 19 /* digits of an int64_t */
 
 int
 pop_timestamp_parse(const char *text, size_t len, int64_t *timestamp)
@@ -72,20 +75,52 @@ keep_or_undo(struct buf *out, size_t len, int error)
 	return error;
 }
 
+/* Append the texts up to a NULL: printf would cost more than a hash of them. */
+static int
+append_texts(struct buf *out, const char *text, ...)
+{
+	size_t start = out->len;
+	va_list args;
+	int error = 0;
+
+	va_start(args, text);
+	for (; error == 0 && text != NULL; text = va_arg(args, const char *))
+		error = buf_append_text(out, text);
+	va_end(args);
+	return keep_or_undo(out, start, error);
+}
+
+static void
+decimal(int64_t value, char text[POP_DECIMAL_LEN + 1])
+{
+	char digits[POP_DECIMAL_LEN];
+	size_t count = 0;
+
+	do
+		digits[count++] = (char)('0' + value % 10);
+	while ((value /= 10) > 0 && count < sizeof(digits));
+	while (count > 0)
+		*text++ = digits[--count];
+	*text = '\0';
+}
+
 static int
 append_request(
     const struct pop_request *request, const char *version, struct buf *out)
 {
 	char wallet[ETH_ADDRESS_TEXT_LEN + 1];
+	char nonce[POP_NONCE_TEXT_MAX + 1], timestamp[POP_DECIMAL_LEN + 1];
 
 	if (pop_nonce_check(request->nonce, request->nonce_len) != 0 ||
 	    request->timestamp < 0 || request->timestamp > POP_TIMESTAMP_MAX)
 		return KMS_EINVAL;
+	memcpy(nonce, request->nonce, request->nonce_len);
+	nonce[request->nonce_len] = '\0';
 	eth_address_format(&request->recipient, wallet);
-	return buf_printf(out, "NovaKMS:%s:%s%.*s:%s:%lld",
-	    request->kind == POP_APP ? "AppAuth" : "Auth", version,
-	    (int)request->nonce_len, request->nonce, wallet,
-	    (long long)request->timestamp);
+	decimal(request->timestamp, timestamp);
+	return append_texts(out, "NovaKMS:",
+	    request->kind == POP_APP ? "AppAuth:" : "Auth:", version, nonce,
+	    ":", wallet, ":", timestamp, NULL);
 }
 
 int
@@ -107,34 +142,42 @@ pop_request_v2_append(const struct pop_request *request,
 	if (error != 0)
 		return error;
 	hex_encode(binding->content_hash, SHA256_LEN, hash);
-	error = buf_printf(
-	    out, ":%.*s:", (int)binding->method_len, binding->method);
+	error = buf_append(out, ":", 1);
+	if (error == 0)
+		error = buf_append(out, binding->method, binding->method_len);
+	if (error == 0)
+		error = buf_append(out, ":", 1);
 	if (error == 0)
 		error = buf_append(out, binding->target, binding->target_len);
 	if (error == 0)
-		error = buf_printf(out, ":%s", hash);
+		error = append_texts(out, ":", hash, NULL);
 	return keep_or_undo(out, start, error);
 }
 
+/* The signature as sent, as a text of its own. */
 static int
-signature_text_check(const char *text, size_t len)
+signature_text(const char *text, size_t len, char copy[SIGNATURE_TEXT_LEN + 1])
 {
 	uint8_t bytes[SIGNATURE_LEN];
+	int error = hex_decode_exact(text, len, bytes, sizeof(bytes));
 
-	return hex_decode_exact(text, len, bytes, sizeof(bytes));
+	if (error != 0)
+		return error;
+	memcpy(copy, text, len);
+	copy[len] = '\0';
+	return 0;
 }
 
 int
 pop_response_append(const char *signature, size_t signature_len,
     const struct eth_address *node, struct buf *out)
 {
-	char wallet[ETH_ADDRESS_TEXT_LEN + 1];
+	char wallet[ETH_ADDRESS_TEXT_LEN + 1], sent[SIGNATURE_TEXT_LEN + 1];
 
-	if (signature_text_check(signature, signature_len) != 0)
+	if (signature_text(signature, signature_len, sent) != 0)
 		return KMS_EINVAL;
 	eth_address_format(node, wallet);
-	return buf_printf(out, "NovaKMS:Response:%.*s:%s", (int)signature_len,
-	    signature, wallet);
+	return append_texts(out, "NovaKMS:Response:", sent, ":", wallet, NULL);
 }
 
 int
@@ -142,15 +185,17 @@ pop_response_v2_append(const char *signature, size_t signature_len,
     const struct eth_address *node, unsigned int status,
     const uint8_t content_hash[SHA256_LEN], struct buf *out)
 {
-	char wallet[ETH_ADDRESS_TEXT_LEN + 1], hash[2 * SHA256_LEN + 1];
+	char wallet[ETH_ADDRESS_TEXT_LEN + 1], sent[SIGNATURE_TEXT_LEN + 1];
+	char hash[2 * SHA256_LEN + 1], number[POP_DECIMAL_LEN + 1];
 
-	if (signature_text_check(signature, signature_len) != 0 ||
+	if (signature_text(signature, signature_len, sent) != 0 ||
 	    status < 100 || status > 599)
 		return KMS_EINVAL;
 	eth_address_format(node, wallet);
 	hex_encode(content_hash, SHA256_LEN, hash);
-	return buf_printf(out, "NovaKMS:Response:v2:%.*s:%s:%u:%s",
-	    (int)signature_len, signature, wallet, status, hash);
+	decimal((int64_t)status, number);
+	return append_texts(out, "NovaKMS:Response:v2:", sent, ":", wallet, ":",
+	    number, ":", hash, NULL);
 }
 
 int

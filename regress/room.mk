@@ -1,5 +1,5 @@
 # Tools and helpers of the tests. A tool NAME lists its sources in NAME_SRC.
-TOOLS := simchain fakechild
+TOOLS := simchain fakechild inject lend
 simchain_STATE := regress/tools/simchain_state.c regress/tools/simchain_abi.c \
 	regress/tools/simchain_file.c regress/tools/simchain_method.c \
 	regress/tools/simchain_rpc.c
@@ -7,5 +7,8 @@ simchain_SRC := regress/tools/simchain.c regress/tools/simchain_http.c \
 	$(simchain_STATE)
 # stands in for the children in the test of kmsd
 fakechild_SRC := regress/tools/fakechild.c
+# makes one system call in a running thread; lends a child's place to a test
+inject_SRC := regress/tools/inject.c
+lend_SRC := regress/tools/lend.c
 # linked into every unit test
 unit_SRC := $(simchain_STATE)

@@ -89,12 +89,16 @@ CONF
 
 # start_kmsd: with $D/kmsd.conf, without waiting
 start_kmsd() {
-	${KMSD_WRAP:-} "$O/bin/kmsd" -f "$D/kmsd.conf" >>"$D/node.log" 2>&1 &
+	${KMSD_WRAP:-} "$O/bin/kmsd" ${KMSD_OPTIONS:-} -f "$D/kmsd.conf" >>"$D/node.log" 2>&1 &
 	NODE_PID=$!
 }
 
 ready() {
 	"$KMSCTL" ready
+}
+
+ready_or_dead() {
+	ready || ! kill -0 "$NODE_PID"
 }
 
 # start_node [extra conf lines on stdin with -]: identity, registration, node
@@ -106,7 +110,8 @@ start_node() {
 		    fail "registering the node"
 	fi
 	start_kmsd
-	until_true "${READY_SECONDS:-15}" ready || fail "the node does not become ready"
+	until_true "${READY_SECONDS:-15}" ready_or_dead || fail "the node does not become ready"
+	kill -0 "$NODE_PID" 2>/dev/null || fail "kmsd ended"
 }
 
 # new_app ID NAME: an app identity $D/NAME.json registered under app ID
