@@ -26,7 +26,7 @@ struct shared {
 	int asking;
 	uint64_t asked;	     /* loop time of the call */
 	uint64_t valid_till; /* loop time; 0: not valid */
-	STAILQ_HEAD(, question) waiters;
+	STAILQ_HEAD(question_list, question) waiters;
 };
 
 struct endpoint_state {
@@ -441,7 +441,8 @@ is_chain(const struct shared *shared)
 static void
 wake(struct shared *shared, const struct question *said)
 {
-	STAILQ_HEAD(, question) waiters = STAILQ_HEAD_INITIALIZER(waiters);
+	STAILQ_HEAD(question_list, question)
+	waiters = STAILQ_HEAD_INITIALIZER(waiters);
 	struct question *q;
 
 	STAILQ_CONCAT(&waiters, &shared->waiters);

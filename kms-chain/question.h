@@ -15,8 +15,8 @@
 #include <sys/queue.h>
 #include <uv.h>
 
-#include "common/eth.h"
 #include "common/abi.h"
+#include "common/eth.h"
 #include "kms-chain/rpc.h"
 #include "proto/chan.h"
 

@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-#include "common/err.h"
 #include "common/abi.h"
+#include "common/err.h"
 #include "kms-chain/question.h"
 
 #define MEMBERS_MAX 1024

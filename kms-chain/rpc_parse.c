@@ -4,10 +4,10 @@
 #include <string.h>
 #include <strings.h>
 
+#include "common/abi.h"
 #include "common/err.h"
 #include "common/hex.h"
 #include "common/json_guard.h"
-#include "common/abi.h"
 
 #define REVERT_CODE 3 /* geth's code for a revert with data */
 #define REVERT_DATA_MAX 4096

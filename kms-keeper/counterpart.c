@@ -346,8 +346,9 @@ counterparts_expire(struct counterparts *cs)
 	for (int share = 0; share < 2; share++) {
 		struct counterpart *c;
 
-		TAILQ_FOREACH (c, &cs->lru[share], lru)
+		TAILQ_FOREACH (c, &cs->lru[share], lru) {
 			c->fetched_ms = INT64_MIN / 2;
+		}
 	}
 }
 

@@ -1,6 +1,6 @@
 /*
  * The two contracts as eth_call sees them: calldata in, results out
- * (PROTOCOL.md section 6). The inverse of kms-chain/abi, sharing nothing with
+ * (PROTOCOL.md section 6). The inverse of common/abi, sharing nothing with
  * it: selectors are computed from the signatures' text.
  */
 #ifndef REGRESS_TOOLS_SIMCHAIN_ABI_H

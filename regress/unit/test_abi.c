@@ -9,10 +9,10 @@
 #include <cmocka.h>
 #include <jansson.h>
 
+#include "common/abi.h"
 #include "common/err.h"
 #include "common/hex.h"
 #include "common/keccak256.h"
-#include "common/abi.h"
 
 #define DATA_MAX 4096
 #define WALLETS_MAX 4

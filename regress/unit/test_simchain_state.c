@@ -9,9 +9,9 @@
 #include <cmocka.h>
 #include <jansson.h>
 
+#include "common/abi.h"
 #include "common/err.h"
 #include "common/hex.h"
-#include "kms-chain/abi.h"
 #include "regress/tools/simchain_abi.h"
 #include "regress/tools/simchain_file.h"
 #include "regress/tools/simchain_rpc.h"
