@@ -25,7 +25,7 @@
 #define COUNTERPARTS_AUTHORISED_MAX 8192
 #define COUNTERPARTS_REFUSED_MAX 2048
 #define COUNTERPART_WAITING_MAX 64  /* requests that wait for one look-up */
-#define COUNTERPART_LOOKUPS_MAX 256 /* look-ups under way */
+#define COUNTERPART_LOOKUPS_MAX 256 /* under way, 3/4 of them strangers' */
 #define COUNTERPART_REPLAY_MAX 262144
 #define COUNTERPART_REPLAY_REACH_MS 3600000
 #define COUNTERPART_REFUSED_TTL_MS 10000
