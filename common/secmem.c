@@ -201,7 +201,9 @@ secmem_wiping_free(void *p)
 {
 	if (p == NULL)
 		return;
-	OPENSSL_cleanse(p, malloc_usable_size(p));
+	/* Several times as fast as OPENSSL_cleanse, and it is called for every
+	 * context and string of a request. */
+	explicit_bzero(p, malloc_usable_size(p));
 	free(p);
 }
 

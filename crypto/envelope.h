@@ -53,8 +53,8 @@ int envelope_open(const uint8_t shared[P384_SHARED_LEN],
 /*
  * Decode the three strings (hex in any case, "0x" optional) to the sender's
  * point, the nonce and the sealed bytes (room for sealed_size; *sealed_len at
- * least AEAD_TAG_LEN). KMS_EINVAL when one is malformed, KMS_ETOOBIG when the
- * data does not fit.
+ * least AEAD_TAG_LEN). With sender NULL the sender's text is not looked at.
+ * KMS_EINVAL when one is malformed, KMS_ETOOBIG when the data does not fit.
  */
 int envelope_decode(const struct envelope_text *text, struct p384_point *sender,
     uint8_t nonce[AEAD_NONCE_LEN], uint8_t *sealed, size_t sealed_size,

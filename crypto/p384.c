@@ -87,6 +87,21 @@ p384_public_parse_hex(const char *text, size_t len, struct p384_point *point)
 	return p384_public_parse(bytes, bytes_len, point);
 }
 
+int
+p384_public_is_hex(const char *text, size_t len, const struct p384_point *point)
+{
+	uint8_t bytes[P384_SPKI_LEN], spki[P384_SPKI_LEN];
+	size_t bytes_len;
+
+	if (hex_decode(text, len, bytes, sizeof(bytes), &bytes_len) != 0)
+		return 0;
+	if (bytes_len == P384_SEC1_LEN)
+		return memcmp(bytes, point->sec1, P384_SEC1_LEN) == 0;
+	p384_public_spki(point, spki);
+	return bytes_len == P384_SPKI_LEN &&
+	    memcmp(bytes, spki, P384_SPKI_LEN) == 0;
+}
+
 void
 p384_public_spki(const struct p384_point *point, uint8_t spki[P384_SPKI_LEN])
 {

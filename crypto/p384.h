@@ -31,6 +31,14 @@ int p384_public_parse(
 int p384_public_parse_hex(
     const char *text, size_t len, struct p384_point *point);
 
+/*
+ * 1 when text is hex, as p384_public_parse_hex takes it, of that point, which
+ * was checked when it was made: whoever expects a certain key need not check
+ * the curve again. Else 0.
+ */
+int p384_public_is_hex(
+    const char *text, size_t len, const struct p384_point *point);
+
 /* The DER SubjectPublicKeyInfo of a point. */
 void p384_public_spki(
     const struct p384_point *point, uint8_t spki[P384_SPKI_LEN]);

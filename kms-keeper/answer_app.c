@@ -11,6 +11,7 @@
 #include "common/base64.h"
 #include "common/err.h"
 #include "common/json_guard.h"
+#include "crypto/json_text.h"
 #include "kms-keeper/at_rest.h"
 #include "kms-keeper/derive.h"
 #include "proto/metrics.h"
@@ -84,6 +85,8 @@ struct text_member {
 	const char *text; /* borrowed from the tree; NULL: absent */
 	size_t len;
 };
+
+static const struct text_member no_text = { "", 0 };
 
 struct app_body {
 	struct text_member path, context, key, value;
@@ -350,13 +353,70 @@ blank(const struct text_member *text)
 
 /* ---- the operations ---- */
 
+/* A JSON string of a body's text, which is UTF-8. */
+static int
+append_string(struct buf *out, const struct text_member *text)
+{
+	json_t *string;
+	int error;
+
+	if (json_text_is_plain(text->text, text->len)) {
+		error = buf_append(out, "\"", 1);
+		if (error == 0)
+			error = buf_append(out, text->text, text->len);
+		return error == 0 ? buf_append(out, "\"", 1) : error;
+	}
+	string = json_stringn(text->text, text->len);
+	error = string == NULL ||
+		json_dump_callback(string, append_dump, out, JSON_ENCODE_ANY) !=
+		    0
+	    ? KMS_ENOMEM
+	    : 0;
+	json_decref(string);
+	return error;
+}
+
+/* Without a tree, which would cost as much as the derivation. */
+static int
+write_derived(const struct app_context *c, const struct app_body *body,
+    const uint8_t *key, size_t len, struct buf *plaintext)
+{
+	char key_text[BASE64_LEN(DERIVE_LEN_MAX) + 1];
+	size_t start = plaintext->len;
+	int error;
+
+	base64_encode(key, len, key_text);
+	error = buf_printf(
+	    plaintext, "{\"app_id\":%" PRIu64 ",\"path\":", c->app_id);
+	if (error == 0)
+		error = append_string(plaintext, &body->path);
+	if (error == 0)
+		error = buf_append_text(plaintext, ",\"key\":\"");
+	if (error == 0)
+		error = buf_append(plaintext, key_text, BASE64_LEN(len));
+	if (error == 0)
+		error = buf_printf(plaintext, "\",\"length\":%zu", len);
+	if (error == 0 && c->bound) {
+		error = buf_append_text(plaintext, ",\"context\":");
+		if (error == 0)
+			error = append_string(plaintext,
+			    body->context.text != NULL ? &body->context
+						       : &no_text);
+	}
+	if (error == 0)
+		error = buf_append_text(plaintext, "}");
+	OPENSSL_cleanse(key_text, BASE64_LEN(len));
+	if (error != 0)
+		plaintext->len = start;
+	return error;
+}
+
 static int
 do_derive(const struct app_context *c, const struct app_body *body,
     struct buf *plaintext, struct app_answer *answer)
 {
 	size_t len = body->has_length ? (size_t)body->length : LENGTH_DEFAULT;
 	uint8_t key[DERIVE_LEN_MAX];
-	json_t *object;
 	int error;
 
 	if (blank(&body->path))
@@ -373,17 +433,13 @@ do_derive(const struct app_context *c, const struct app_body *body,
 	    body->path.len, body->context.text, body->context.len, key, len);
 	if (error != 0)
 		return refuse_error(answer, error);
-	object = json_pack("{s:I,s:s%,s:o,s:I}", "app_id",
-	    (json_int_t)c->app_id, "path", body->path.text, body->path.len,
-	    "key", base64_json(key, len), "length", (json_int_t)len);
+	error = write_derived(c, body, key, len, plaintext);
 	OPENSSL_cleanse(key, sizeof(key));
-	if (object != NULL && c->bound)
-		json_object_set_new(object, "context",
-		    json_stringn(
-			body->context.text != NULL ? body->context.text : "",
-			body->context.len));
+	if (error != 0)
+		return refuse_error(answer, KMS_ENOMEM);
 	metrics[METRIC_KEEPER_DERIVES]++;
-	return write_answer(object, plaintext, answer);
+	answer->status = 200;
+	return 0;
 }
 
 static int

@@ -13,6 +13,7 @@
 #include "common/log.h"
 #include "common/sandbox.h"
 #include "common/secmem.h"
+#include "crypto/aead.h"
 #include "crypto/crypto.h"
 #include "kms-keeper/channel.h"
 #include "kms-keeper/config.h"
@@ -33,12 +34,35 @@ static struct channels channels;
 static struct chan *control;
 
 static void
-fill_random(void *arg, uint8_t *out, size_t len)
+draw(uint8_t *out, size_t len)
 {
-	(void)arg;
 	/* Without randomness there is no safe way on. */
 	if (RAND_bytes(out, (int)len) != 1)
 		ctl_client_fail(control, "the random generator failed");
+}
+
+/*
+ * A nonce costs the generator as much as many: those, which are public, share
+ * one call. Keys never come from the pool.
+ */
+static void
+fill_random(void *arg, uint8_t *out, size_t len)
+{
+	static uint8_t pool[64 * AEAD_NONCE_LEN];
+	static size_t left;
+
+	(void)arg;
+	if (len != AEAD_NONCE_LEN) {
+		draw(out, len);
+		return;
+	}
+	if (left == 0) {
+		draw(pool, sizeof(pool));
+		left = sizeof(pool);
+	}
+	left -= AEAD_NONCE_LEN;
+	memcpy(out, pool + left, AEAD_NONCE_LEN);
+	explicit_bzero(pool + left, AEAD_NONCE_LEN);
 }
 
 static void

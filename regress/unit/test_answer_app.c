@@ -221,6 +221,19 @@ derive_members(void **state)
 	    OPERATION_DERIVE, "{\"path\":\"a\",\"length\":\"48\"}", "length:");
 }
 
+/* What JSON must escape comes back as it was sent. */
+static void
+derive_escaped_path(void **state)
+{
+	(void)state;
+	assert_int_equal(call(OPERATION_DERIVE,
+			     "{\"path\":\"q\\\"b\\\\t\\tn\\u0001\\u00e9\","
+			     "\"context\":\"/\\\"\"}"),
+	    200);
+	assert_string_equal(text_of("path"), "q\"b\\t\tn\x01\xc3\xa9");
+	assert_string_equal(text_of("context"), "/\"");
+}
+
 static void
 derive_refusals(void **state)
 {
@@ -573,6 +586,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(derive_vectors),
 		TEST(derive_members),
+		TEST(derive_escaped_path),
 		TEST(derive_refusals),
 		TEST(reserved_path),
 		TEST(bounds),

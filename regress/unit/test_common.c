@@ -1,5 +1,6 @@
 #include "regress/unit/vector.h"
 
+#include <ctype.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 
@@ -53,6 +54,35 @@ hex_refusals(void **state)
 }
 
 /* Each byte value, and decoding in place. */
+/* Every character at every place of a text that is decoded in groups. */
+static void
+hex_every_character(void **state)
+{
+	uint8_t bytes[9];
+	size_t len;
+
+	(void)state;
+	for (int c = 0; c < 256; c++) {
+		for (size_t at = 0; at < 18; at++) {
+			char text[] = "0123456789abcdefAF";
+			int error;
+
+			text[at] = (char)c;
+			if (at < 2 && (c == 'x' || c == 'X'))
+				continue; /* a prefix */
+			error = hex_decode(text, 18, bytes, 9, &len);
+			if (!isxdigit(c)) {
+				assert_int_equal(error, KMS_EINVAL);
+				continue;
+			}
+			assert_int_equal(error, 0);
+			assert_int_equal(at % 2 == 0 ? bytes[at / 2] >> 4
+						     : bytes[at / 2] & 15,
+			    isdigit(c) ? c - '0' : (c | 0x20) - 'a' + 10);
+		}
+	}
+}
+
 static void
 hex_every_byte(void **state)
 {
@@ -264,6 +294,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(hex_forms),
 		cmocka_unit_test(hex_refusals),
+		cmocka_unit_test(hex_every_character),
 		cmocka_unit_test(hex_every_byte),
 		cmocka_unit_test(base64_known),
 		cmocka_unit_test(base64_refusals),

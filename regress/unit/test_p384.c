@@ -109,6 +109,40 @@ key_of(uint8_t last)
 	return key;
 }
 
+/* The short cut of who expects a certain key: that key and no other text. */
+static void
+public_is_hex(void **state)
+{
+	struct p384_key *key = key_of(7), *other = key_of(8);
+	const struct p384_point *point = p384_key_point(key);
+	uint8_t spki[P384_SPKI_LEN];
+	char text[2 * P384_SPKI_LEN + 3] = "0x";
+	char raw[2 * P384_SEC1_LEN + 1];
+
+	(void)state;
+	p384_public_spki(point, spki);
+	hex_encode(spki, sizeof(spki), text + 2);
+	hex_encode(point->sec1, P384_SEC1_LEN, raw);
+	assert_int_equal(p384_public_is_hex(text, strlen(text), point), 1);
+	assert_int_equal(
+	    p384_public_is_hex(text + 2, strlen(text) - 2, point), 1);
+	assert_int_equal(p384_public_is_hex(raw, strlen(raw), point), 1);
+	assert_int_equal(
+	    p384_public_is_hex(text, strlen(text), p384_key_point(other)), 0);
+	for (size_t len = 0; len < strlen(text); len++)
+		assert_int_equal(p384_public_is_hex(text, len, point), 0);
+	for (size_t i = 2; text[i] != '\0'; i++) {
+		char was = text[i];
+
+		text[i] = was == '0' ? '1' : '0';
+		assert_int_equal(
+		    p384_public_is_hex(text, strlen(text), point), 0);
+		text[i] = was;
+	}
+	p384_key_free(key);
+	p384_key_free(other);
+}
+
 static void
 public_forms(void **state)
 {
@@ -281,6 +315,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(ecpoint_wycheproof),
 		cmocka_unit_test(spki_wycheproof),
+		cmocka_unit_test(public_is_hex),
 		cmocka_unit_test(public_forms),
 		cmocka_unit_test(coordinates_below_p),
 		cmocka_unit_test(scalar_range),
