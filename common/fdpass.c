@@ -39,7 +39,8 @@ fdpass_recv(int sock, void *data, size_t len, int *fd)
 	struct msghdr msg = { .msg_iov = &iov,
 		.msg_iovlen = 1,
 		.msg_control = control.space,
-		.msg_controllen = sizeof(control.space) };
+		/* Without the padding, where a second one would fit. */
+		.msg_controllen = CMSG_LEN(sizeof(int)) };
 	struct cmsghdr *cmsg;
 	ssize_t got;
 

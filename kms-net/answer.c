@@ -171,7 +171,8 @@ answer_send(struct conn *conn, const struct answer *answer)
 	log_debug("request %016llx: %d",
 	    (unsigned long long)conn->net->request_id, answer->status);
 	conn->state = CONN_ANSWER;
-	if (http_write(conn, iov, 1 + answer->body_count)) {
+	if (http_write(conn, iov,
+		conn->request.head_only ? 1 : 1 + answer->body_count)) {
 		if (answer->rest == 0)
 			http_answered(conn);
 		else

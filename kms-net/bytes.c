@@ -1,11 +1,32 @@
 #include "kms-net/bytes.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/err.h"
 
 #define BYTES_MIN 1024
+
+/* Take so many bytes of a budget and of those it is a share of, or of none. */
+static bool
+take(struct budget *budget, size_t more)
+{
+	for (const struct budget *b = budget; b != NULL; b = b->whole) {
+		if (more > b->max - b->used)
+			return false;
+	}
+	for (struct budget *b = budget; b != NULL; b = b->whole)
+		b->used += more;
+	return true;
+}
+
+static void
+give_back(struct budget *budget, size_t less)
+{
+	for (struct budget *b = budget; b != NULL; b = b->whole)
+		b->used -= less;
+}
 
 static size_t
 grown_size(const struct bytes *bytes, size_t need, size_t most)
@@ -30,18 +51,18 @@ bytes_reserve(
 		return 0;
 	size = grown_size(bytes, bytes->len + len, most);
 	more = size - bytes->size;
-	if (budget != NULL && more > budget->max - budget->used) {
+	if (!take(budget, more)) {
 		/* Doubling is a convenience; what is needed may still fit. */
 		size = bytes->len + len;
 		more = size - bytes->size;
-		if (more > budget->max - budget->used)
+		if (!take(budget, more))
 			return KMS_EBUSY;
 	}
 	data = realloc(bytes->data, size);
-	if (data == NULL)
+	if (data == NULL) {
+		give_back(budget, more);
 		return KMS_ENOMEM;
-	if (budget != NULL)
-		budget->used += more;
+	}
 	bytes->data = data;
 	bytes->size = size;
 	return 0;
@@ -75,8 +96,7 @@ bytes_consume(struct bytes *bytes, size_t len)
 void
 bytes_free(struct bytes *bytes, struct budget *budget)
 {
-	if (budget != NULL)
-		budget->used -= bytes->size;
+	give_back(budget, bytes->size);
 	free(bytes->data);
 	*bytes = (struct bytes){ 0 };
 }

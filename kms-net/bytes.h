@@ -11,6 +11,7 @@
 struct budget {
 	uint64_t used; /* bytes allocated by all that share it */
 	uint64_t max;
+	struct budget *whole; /* what this is a share of, or NULL */
 };
 
 struct bytes {

@@ -4,8 +4,11 @@
 #include <string.h>
 
 void
-client_init(struct client_table *table, const uint64_t key[2])
+client_init(struct client_table *table, struct budget *memory, uint64_t share,
+    const uint64_t key[2])
 {
+	table->memory = memory;
+	table->share = share;
 	memcpy(table->key, key, sizeof(table->key));
 	for (size_t i = 0; i < CLIENT_BUCKETS; i++)
 		LIST_INIT(&table->buckets[i]);
@@ -38,6 +41,8 @@ client_of(struct client_table *table, const struct address *address)
 	if (client == NULL)
 		return NULL;
 	client->address = *address;
+	client->memory =
+	    (struct budget){ .max = table->share, .whole = table->memory };
 	TAILQ_INIT(&client->idle);
 	LIST_INSERT_HEAD(bucket, client, in_bucket);
 	return client;

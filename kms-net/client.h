@@ -1,5 +1,6 @@
 /*
- * The clients that have connections, and how many each has. A client is what
+ * The clients that have connections: how many, and how much memory for their
+ * bodies. A client is what
  * address_client says.
  */
 #ifndef KMS_NET_CLIENT_H
@@ -9,6 +10,7 @@
 #include <sys/queue.h>
 
 #include "kms-net/address.h"
+#include "kms-net/bytes.h"
 
 #define CLIENT_BUCKETS 1024 /* a power of two */
 
@@ -18,6 +20,7 @@ TAILQ_HEAD(conn_queue, conn);
 struct client {
 	struct address address;
 	uint32_t connections;
+	struct budget memory;	/* its share of the bodies' memory */
 	struct conn_queue idle; /* its idle connections, oldest first */
 	LIST_ENTRY(client) in_bucket;
 };
@@ -25,11 +28,14 @@ struct client {
 LIST_HEAD(client_bucket, client);
 
 struct client_table {
-	uint64_t key[2]; /* random, of the hash */
+	struct budget *memory; /* of all clients */
+	uint64_t share;	       /* bytes of it for one client */
+	uint64_t key[2];       /* random, of the hash */
 	struct client_bucket buckets[CLIENT_BUCKETS];
 };
 
-void client_init(struct client_table *table, const uint64_t key[2]);
+void client_init(struct client_table *table, struct budget *memory,
+    uint64_t share, const uint64_t key[2]);
 
 /*
  * The client of an address, made when it had no connection so far; its count
@@ -39,8 +45,8 @@ void client_init(struct client_table *table, const uint64_t key[2]);
 struct client *client_of(
     struct client_table *table, const struct address *address);
 
-/* Count one connection less (0 stays 0); at 0 the client is freed. NULL is
- * fine. */
+/* Count one connection less (0 stays 0); at 0 the client is freed, and
+ * must have no memory then. NULL is fine. */
 void client_release(struct client *client);
 
 #endif

@@ -17,6 +17,8 @@
 
 #define TICK_MS 250
 #define LINGER_MS 2000
+#define SLOW_MS 1000   /* from a request's first byte to its last */
+#define SLOW_LOOKS 256 /* of one new connection for a slow one */
 #define ACCEPTS_MAX 64 /* of one event, so that others get their turn */
 
 static void on_conn(uv_poll_t *poll, int status, int events);
@@ -100,8 +102,6 @@ on_conn_closed(uv_handle_t *handle)
 	struct conn *conn = handle->data;
 
 	bytes_free(&conn->in, NULL);
-	bytes_free(&conn->out, &conn->net->memory);
-	request_free(conn);
 	free(conn);
 }
 
@@ -112,6 +112,11 @@ http_close(struct conn *conn)
 		return;
 	keeper_abandon(conn);
 	leave_due(conn);
+	/* Counted as the client's, which may end here. */
+	bytes_free(&conn->out, conn->memory);
+	conn->out_sent = 0;
+	request_free(conn);
+	conn->memory = &conn->net->memory;
 	client_release(conn->client);
 	conn->client = NULL;
 	conn->state = CONN_CLOSED;
@@ -224,7 +229,7 @@ queue(struct conn *conn, const struct iovec *iov, int count, size_t sent)
 		size_t skip = sent < iov[i].iov_len ? sent : iov[i].iov_len;
 
 		sent -= skip;
-		if (bytes_append(&conn->out, &conn->net->memory,
+		if (bytes_append(&conn->out, conn->memory,
 			(const uint8_t *)iov[i].iov_base + skip,
 			iov[i].iov_len - skip, 0) != 0) {
 			http_close(conn);
@@ -271,7 +276,7 @@ on_writable(struct conn *conn)
 	conn->out_sent += (size_t)sent;
 	if (!http_flushed(conn))
 		return;
-	bytes_free(&conn->out, &conn->net->memory);
+	bytes_free(&conn->out, conn->memory);
 	conn->out_sent = 0;
 	if (conn->answered)
 		finish(conn);
@@ -367,6 +372,32 @@ shed_idle(struct net *net, struct client *client)
 	return true;
 }
 
+/*
+ * With no idle one left, the oldest whose request has been coming in for too
+ * long: else a few clients that send a byte each could keep all others out.
+ */
+static bool
+shed_slow(struct net *net)
+{
+	uint64_t timeout = net->http.timeout[DUE_REQUEST];
+	uint64_t now = uv_now(&net->loop);
+	struct conn *conn;
+	int looked_at = 0;
+
+	TAILQ_FOREACH (conn, &net->http.due[DUE_REQUEST], in_due) {
+		if (conn->deadline + SLOW_MS > now + timeout ||
+		    ++looked_at > SLOW_LOOKS)
+			return false;
+		if (conn->state == CONN_HEAD || conn->state == CONN_BODY)
+			break;
+	}
+	if (conn == NULL)
+		return false;
+	metrics[METRIC_NET_SHED]++;
+	http_close(conn);
+	return true;
+}
+
 static bool
 is_trusted(const struct net *net, const struct address *peer)
 {
@@ -416,6 +447,7 @@ conn_new(struct listener *listener, int fd, struct client *client,
 	conn->fd = fd;
 	conn->peer = *peer;
 	conn->client = client;
+	conn->memory = client != NULL ? &client->memory : &net->memory;
 	conn->trusted = client == NULL;
 	conn->metrics_only = listener->metrics_only;
 	request_init(&conn->request);
@@ -442,7 +474,7 @@ welcome(struct listener *listener, int fd, const struct address *peer)
 	    !shed_idle(net, client))
 		goto away;
 	if (net->http.connections >= net->config.max_connections &&
-	    !shed_idle(net, NULL))
+	    !shed_idle(net, NULL) && !shed_slow(net))
 		goto away;
 	conn = conn_new(listener, fd, client, peer);
 	if (conn == NULL)

@@ -58,6 +58,7 @@ struct conn {
 	bool answered;	   /* the whole answer is written or queued */
 	struct address peer;
 	struct client *client; /* NULL for trusted proxies */
+	struct budget *memory; /* the client's, or that of all */
 	enum conn_due due;
 	uint64_t deadline; /* uv_now of the loop */
 	TAILQ_ENTRY(conn) in_due;

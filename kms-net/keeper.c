@@ -99,7 +99,7 @@ send_body(struct net *net, struct flight *flight)
 		flight->body_sent += len;
 	}
 	if (flight->body_sent == data.len)
-		bytes_free(&request->content, &net->memory);
+		bytes_free(&request->content, flight->conn->memory);
 }
 
 static int

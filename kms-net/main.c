@@ -98,6 +98,21 @@ check_config(void)
 	net.trusted_count = config->trusted_proxy.count;
 }
 
+/*
+ * Of the bodies' memory, what one client may fill: enough for the largest
+ * body, and not so much that it alone could shut out the others.
+ */
+static uint64_t
+client_share(void)
+{
+	uint64_t share = net.config.max_body_memory / 4;
+
+	if (share < net.config.max_body)
+		share = net.config.max_body;
+	return share > net.config.max_sync_body ? share
+						: net.config.max_sync_body;
+}
+
 static void
 init_tables(void)
 {
@@ -107,7 +122,7 @@ init_tables(void)
 		ctl_client_fail(NULL, "getrandom failed");
 	limit_init(
 	    &net.limit, net.config.nonce_rate, net.config.request_rate, random);
-	client_init(&net.clients, random + 3);
+	client_init(&net.clients, &net.memory, client_share(), random + 3);
 	net.request_id = random[5];
 	net.memory.max = net.config.max_body_memory;
 	if (state_init(&net.state) != 0)

@@ -15,13 +15,14 @@ request_init(struct request *request)
 	request->data = NULL;
 	request->data_len = 0;
 	request->counted = false;
+	request->head_only = false;
 }
 
 void
 request_free(struct conn *conn)
 {
-	bytes_free(&conn->request.head, &conn->net->memory);
-	bytes_free(&conn->request.content, &conn->net->memory);
+	bytes_free(&conn->request.head, conn->memory);
+	bytes_free(&conn->request.content, conn->memory);
 }
 
 static const char *
@@ -52,7 +53,7 @@ int
 request_hold(struct conn *conn)
 {
 	struct request *request = &conn->request;
-	struct budget *memory = &conn->net->memory;
+	struct budget *memory = conn->memory;
 	int error;
 
 	if (request->head.data == NULL) {
@@ -311,6 +312,8 @@ read_head(struct conn *conn, const uint8_t *data, size_t len)
 	error = http_request_parse(http, data, len, &limits, &used);
 	if (error == KMS_EAGAIN)
 		return 0;
+	conn->request.head_only =
+	    http_slice_is(http_text(&http->head, http->method), "HEAD");
 	if (error != 0) {
 		metrics[METRIC_NET_MALFORMED]++;
 		answer_then_close(conn);
@@ -350,7 +353,7 @@ read_body(struct conn *conn, const uint8_t *data, size_t len)
 		    &used, &piece, &piece_len);
 		at += used;
 		if (piece_len > 0 &&
-		    bytes_append(&request->content, &conn->net->memory, piece,
+		    bytes_append(&request->content, conn->memory, piece,
 			piece_len, most) != 0)
 			return refuse_body(
 			    conn, len, 503, "too many bodies are being read");

@@ -10,9 +10,9 @@
 #include <stdint.h>
 
 #include "common/http.h"
+#include "common/json_strings.h"
 #include "kms-net/address.h"
 #include "kms-net/bytes.h"
-#include "kms-net/json_in.h"
 #include "kms-net/route.h"
 
 struct conn;
@@ -29,6 +29,7 @@ struct request {
 	struct json_envelope envelope;
 	struct address client; /* whom the limits count, if counted */
 	bool counted;
+	bool head_only; /* HEAD: no body may follow an answer's head */
 };
 
 /* Begin the next request of a connection. */

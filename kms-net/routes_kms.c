@@ -19,7 +19,7 @@ routes_kms_request(struct conn *conn)
 	const char *reason;
 
 	if (request->route->flags & ROUTE_BODY &&
-	    json_in_envelope(request->data, request->data_len,
+	    json_strings_envelope(request->data, request->data_len,
 		&request->envelope, &reason) != 0)
 		answer_error(conn, 400, reason);
 	else

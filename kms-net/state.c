@@ -8,7 +8,8 @@
 #include "kms-net/json_out.h"
 
 #define STATUS_MAX 65536
-#define NODES_MAX (8U << 20) /* STATE_NODES_MAX rows of the longest kind */
+/* STATE_NODES_MAX rows of the longest kind: every byte of a URL escaped. */
+#define NODES_MAX (STATE_NODES_MAX * (6U * (2048 + 64) + 1024))
 #define WALLET_LEN 20
 
 /* The fields of KEEPERNET_STATE. */

@@ -146,6 +146,17 @@ conf_socket_parse(
 	return parse_port(colon + 1, &v4->sin_port);
 }
 
+/* Whether all bits of an address behind its prefix are zero. */
+static int
+is_base(const uint8_t *address, size_t len, uint64_t prefix)
+{
+	for (uint64_t bit = prefix; bit < 8 * len; bit++) {
+		if (address[bit / 8] & (0x80 >> bit % 8))
+			return 0;
+	}
+	return 1;
+}
+
 static int
 is_network(const char *text)
 {
@@ -163,8 +174,10 @@ is_network(const char *text)
 	    (parse_digits(slash + 1, &bits, &end) != 0 || *end != '\0'))
 		return 0;
 	if (inet_pton(AF_INET, host, address) == 1)
-		return bits <= 32;
-	return inet_pton(AF_INET6, host, address) == 1 && bits <= 128;
+		return slash == NULL ||
+		    (bits <= 32 && is_base(address, 4, bits));
+	return inet_pton(AF_INET6, host, address) == 1 &&
+	    (slash == NULL || (bits <= 128 && is_base(address, 16, bits)));
 }
 
 static int

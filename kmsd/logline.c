@@ -4,16 +4,21 @@
 #include <string.h>
 #include <time.h>
 
+#define END_MAX 3 /* "}, and the newline */
+
 struct out {
 	char *p;
 	size_t len;
+	size_t max;
 };
 
 static void
 put(struct out *out, const char *text, size_t len)
 {
-	if (out->len + len > LOGLINE_MAX - 2)
+	if (len > out->max - out->len) {
+		out->max = out->len; /* nothing follows a gap */
 		return;
+	}
 	memcpy(out->p + out->len, text, len);
 	out->len += len;
 }
@@ -61,7 +66,7 @@ format_time(int64_t wall_ms, char out[32])
 size_t
 logline_format(const struct logline *line, int json, char buffer[LOGLINE_MAX])
 {
-	struct out out = { buffer, 0 };
+	struct out out = { buffer, 0, LOGLINE_MAX - END_MAX };
 	const char *level = log_level_name(line->level);
 	char when[32], head[256];
 	size_t len = line->len < LOG_LINE_MAX ? line->len : LOG_LINE_MAX;
@@ -77,6 +82,7 @@ logline_format(const struct logline *line, int json, char buffer[LOGLINE_MAX])
 		    line->process, line->pid, level);
 	put_text(&out, head);
 	put_escaped(&out, line->text, len, json);
+	out.max = LOGLINE_MAX - 1;
 	if (json)
 		put_text(&out, "\"}");
 	buffer[out.len++] = '\n';

@@ -7,9 +7,11 @@
 
 #include "common/log.h"
 
-#define LOGLINE_MAX (LOG_LINE_MAX * 6 + 256) /* escaped, with its prefix */
-#define LOGLINE_BURST 1000		     /* lines at once */
-#define LOGLINE_PER_SECOND 200		     /* lines on average */
+/* Escaped, with its prefix; a longer one is cut. It is what a pipe takes
+ * without waiting for its reader (PIPE_BUF). */
+#define LOGLINE_MAX 4096
+#define LOGLINE_BURST 1000     /* lines at once */
+#define LOGLINE_PER_SECOND 200 /* lines on average */
 
 struct logline {
 	int64_t wall_ms;

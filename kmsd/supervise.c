@@ -347,10 +347,10 @@ child_died(struct child *child, int status)
 	char what[160];
 
 	describe_death(child, status, what, sizeof(what));
-	(void)uv_timer_stop(&child->timer);
 	/* FAILED may still be unread in the channel: it says more. */
 	if (s->phase == PHASE_FIRST_START && child->control != NULL)
 		chan_read_last(child->control);
+	(void)uv_timer_stop(&child->timer);
 	child_reaped(child);
 	if (s->phase == PHASE_FIRST_START)
 		fail_start(s, what);

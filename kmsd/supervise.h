@@ -20,7 +20,7 @@
 #define RESTART_LAST_MS 5000  /* up to this */
 #define RESTART_CALM_MS 60000 /* forgotten after so long a life */
 #define READY_MS 10000	      /* from start to READY */
-#define STOP_MS 1500	      /* from the end of control to SIGKILL */
+#define STOP_MS 1000	      /* from the end of control to SIGKILL */
 
 /*
  * Run the children until SIGTERM or SIGINT. The exit status for main: 0, or 1

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -254,7 +255,7 @@ VIOLATION(wrong_sender, MSG_CHILDKMSD_READY, 3, (void)0, "from this sender")
 VIOLATION(wrong_state, MSG_KMSDCHILD_CONFIG, 3, (void)0, "in this state")
 VIOLATION(wrong_generation, MSG_KMSDNET_ACCEPT, 2, (void)0, "generation")
 VIOLATION(no_handler, MSG_KMSDNET_METRICS, 3, (void)0, "no handler")
-VIOLATION(unknown_type, MSG_KMSDNET_ACCEPT, 3, frame.data[5] = 99, "unknown")
+VIOLATION(unknown_type, MSG_KMSDNET_ACCEPT, 3, frame.data[5] = 127, "unknown")
 VIOLATION(over_the_ceiling, MSG_KMSDNET_ACCEPT, 3, frame.data[2] = 1, "ceiling")
 VIOLATION(bad_header, MSG_KMSDNET_ACCEPT, 3, frame.data[7] = 1, "header")
 VIOLATION(bad_payload, MSG_KMSDNET_ACCEPT, 3,
@@ -277,6 +278,37 @@ a_stray_descriptor_ends_it(void **state)
 	assert_non_null(strstr(t.last_error, "without its message"));
 	buf_free(&frame);
 	(void)close(t.fds[0]);
+}
+
+/* Two in one message are refused, and neither stays open. */
+static void
+a_second_descriptor_is_no_stowaway(void **state)
+{
+	int two[2] = { 0, 0 }, before = dup(0), after;
+	char byte = 'x', space[CMSG_SPACE(sizeof(two))] = { 0 };
+	struct iovec iov = { &byte, 1 };
+	struct msghdr msg = { .msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = space,
+		.msg_controllen = sizeof(space) };
+	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+	int fd = 0;
+
+	(void)state;
+	(void)close(before);
+	cmsg->cmsg_level = SOL_SOCKET;
+	cmsg->cmsg_type = SCM_RIGHTS;
+	cmsg->cmsg_len = CMSG_LEN(sizeof(two));
+	memcpy(CMSG_DATA(cmsg), two, sizeof(two));
+	assert_int_equal(sendmsg(t.fds[0], &msg, 0), 1);
+	assert_int_equal(fdpass_recv(t.fds[1], &byte, 1, &fd), -1);
+	assert_int_equal(errno, EPROTO);
+	assert_int_equal(fd, -1);
+	after = dup(0);
+	assert_int_equal(after, before);
+	(void)close(after);
+	(void)close(t.fds[0]);
+	(void)close(t.fds[1]);
 }
 
 static void
@@ -454,6 +486,7 @@ main(void)
 		TEST(bad_payload),
 		TEST(descriptor_missing),
 		TEST(a_stray_descriptor_ends_it),
+		TEST(a_second_descriptor_is_no_stowaway),
 		TEST(a_handler_can_refuse),
 		TEST(the_other_side_closing_is_quiet),
 		TEST(freeing_inside_a_handler_is_safe),

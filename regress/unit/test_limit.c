@@ -260,7 +260,7 @@ test_sockets(void **state)
 static void
 test_budget(void **state)
 {
-	struct budget budget = { 0, 10000 };
+	struct budget budget = { .max = 10000 };
 	struct bytes a = { 0 }, b = { 0 };
 	static const char data[10000];
 
@@ -280,6 +280,31 @@ test_budget(void **state)
 	assert_int_equal(budget.used, 0);
 }
 
+static void
+test_budget_share(void **state)
+{
+	struct budget all = { 0, 10000, NULL };
+	struct budget one = { 0, 6000, &all }, two = { 0, 6000, &all };
+	struct bytes a = { 0 }, b = { 0 };
+	static const char data[10000];
+
+	(void)state;
+	assert_int_equal(bytes_append(&a, &one, data, 6001, 0), KMS_EBUSY);
+	assert_int_equal(one.used, 0);
+	assert_int_equal(all.used, 0);
+	assert_int_equal(bytes_append(&a, &one, data, 6000, 6000), 0);
+	assert_int_equal(all.used, 6000);
+	/* Its own share would allow it, that of all does not. */
+	assert_int_equal(bytes_append(&b, &two, data, 4001, 4001), KMS_EBUSY);
+	assert_int_equal(two.used, 0);
+	assert_int_equal(bytes_append(&b, &two, data, 4000, 4000), 0);
+	bytes_free(&a, &one);
+	assert_int_equal(one.used, 0);
+	assert_int_equal(all.used, 4000);
+	bytes_free(&b, &two);
+	assert_int_equal(all.used, 0);
+}
+
 int
 main(void)
 {
@@ -293,6 +318,7 @@ main(void)
 		cmocka_unit_test(test_forwarded),
 		cmocka_unit_test(test_sockets),
 		cmocka_unit_test(test_budget),
+		cmocka_unit_test(test_budget_share),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <limits.h>
 #include <string.h>
 
 #include "kmsd/logline.h"
@@ -46,6 +47,8 @@ lines_are_escaped(void **state)
 static void
 the_longest_line_fits(void **state)
 {
+	/* More, and its reader's pipe could make kmsd wait. */
+	_Static_assert(LOGLINE_MAX <= PIPE_BUF, "a line is one write");
 	static char raw[4 * LOG_LINE_MAX];
 	struct logline line = { .process = "kms-chain-peer", .pid = 1 };
 	char out[LOGLINE_MAX];

@@ -1,4 +1,7 @@
-/* kms-net/json_in: what is an envelope, what is not, and shaken ones. */
+/*
+ * common/json_strings: what is an envelope, what is not, and shaken ones, as
+ * a whole and in pieces.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,7 +12,7 @@
 #include <cmocka.h>
 
 #include "common/err.h"
-#include "kms-net/json_in.h"
+#include "common/json_strings.h"
 
 #define GOOD                                                                   \
 	"{\"sender_tee_pubkey\":\"3076\",\"nonce\":\"00\",\"encrypted_data\":" \
@@ -25,7 +28,7 @@ read_text(const char *text, struct json_envelope *envelope, const char **reason)
 
 	assert_non_null(copy);
 	memcpy(copy, text, len);
-	rc = json_in_envelope(copy, len, envelope, reason);
+	rc = json_strings_envelope(copy, len, envelope, reason);
 	free(copy);
 	return rc;
 }
@@ -50,8 +53,9 @@ test_accepted(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
-		assert_int_equal(json_in_envelope((const uint8_t *)texts[i],
-				     strlen(texts[i]), &envelope, &reason),
+		assert_int_equal(
+		    json_strings_envelope((const uint8_t *)texts[i],
+			strlen(texts[i]), &envelope, &reason),
 		    0);
 		check_slice(envelope.sender, "3076");
 		check_slice(envelope.nonce, "00");
@@ -68,7 +72,7 @@ test_empty_strings(void **state)
 	const char *reason;
 
 	(void)state;
-	assert_int_equal(json_in_envelope((const uint8_t *)text,
+	assert_int_equal(json_strings_envelope((const uint8_t *)text,
 			     sizeof(text) - 1, &envelope, &reason),
 	    0);
 	assert_int_equal(envelope.data.len, 0);
@@ -162,10 +166,130 @@ static void
 test_bounds(void **state)
 {
 	(void)state;
-	assert_int_equal(read_lengths(JSON_IN_SENDER_MAX, 0), 0);
-	assert_int_equal(read_lengths(JSON_IN_SENDER_MAX + 1, 0), KMS_EINVAL);
-	assert_int_equal(read_lengths(0, JSON_IN_NONCE_MAX), 0);
-	assert_int_equal(read_lengths(0, JSON_IN_NONCE_MAX + 1), KMS_EINVAL);
+	assert_int_equal(read_lengths(ENVELOPE_SENDER_MAX, 0), 0);
+	assert_int_equal(read_lengths(ENVELOPE_SENDER_MAX + 1, 0), KMS_EINVAL);
+	assert_int_equal(read_lengths(0, ENVELOPE_NONCE_MAX), 0);
+	assert_int_equal(read_lengths(0, ENVELOPE_NONCE_MAX + 1), KMS_EINVAL);
+}
+
+struct taken {
+	char text[3][64];
+	size_t len[3];
+};
+
+static int
+take_piece(void *arg, size_t member, const char *piece, size_t len)
+{
+	struct taken *taken = arg;
+
+	assert_true(len > 0 && member < 3);
+	assert_true(taken->len[member] + len <= sizeof(taken->text[0]));
+	memcpy(taken->text[member] + taken->len[member], piece, len);
+	taken->len[member] += len;
+	return 0;
+}
+
+static int
+read_pieces(const uint8_t *text, size_t len, size_t step, struct taken *taken,
+    const char **reason)
+{
+	struct json_strings strings;
+	int error = 0;
+
+	memset(taken, 0, sizeof(*taken));
+	json_strings_init(&strings, &json_strings_envelope_shape);
+	for (size_t at = 0; error == 0 && at < len; at += step) {
+		size_t n = len - at < step ? len - at : step;
+		char *copy = malloc(n);
+
+		assert_non_null(copy);
+		memcpy(copy, text + at, n);
+		error = json_strings_feed(&strings, copy, n, take_piece, taken);
+		free(copy);
+	}
+	if (error == 0)
+		error = json_strings_end(&strings);
+	else
+		assert_int_equal(
+		    json_strings_feed(&strings, "x", 1, NULL, NULL), error);
+	*reason = strings.reason;
+	return error;
+}
+
+/* The verdict does not depend on how the bytes were split. */
+static void
+check_pieces(const uint8_t *text, size_t len, int verdict,
+    const struct json_envelope *whole)
+{
+	struct taken taken;
+	const char *reason;
+
+	for (size_t step = 1; step <= 7; step += 3) {
+		assert_int_equal(
+		    read_pieces(text, len, step, &taken, &reason), verdict);
+		assert_true((reason == NULL) == (verdict == 0));
+		if (verdict != 0)
+			continue;
+		assert_int_equal(taken.len[ENVELOPE_SENDER], whole->sender.len);
+		assert_int_equal(taken.len[ENVELOPE_DATA], whole->data.len);
+		assert_memory_equal(taken.text[ENVELOPE_DATA], whole->data.data,
+		    whole->data.len);
+		assert_memory_equal(taken.text[ENVELOPE_NONCE],
+		    whole->nonce.data, whole->nonce.len);
+	}
+}
+
+static int
+refuse_piece(void *arg, size_t member, const char *piece, size_t len)
+{
+	(void)arg;
+	(void)member;
+	(void)piece;
+	(void)len;
+	return KMS_EBUSY;
+}
+
+static void
+test_taker_refuses(void **state)
+{
+	struct json_strings strings;
+
+	(void)state;
+	json_strings_init(&strings, &json_strings_envelope_shape);
+	assert_int_equal(json_strings_feed(&strings, GOOD, sizeof(GOOD) - 1,
+			     refuse_piece, NULL),
+	    KMS_EBUSY);
+}
+
+static void
+test_other_shapes(void **state)
+{
+	static const struct json_strings_shape shape = { .unknown = "unknown",
+		.count = 1,
+		.members = { JSON_STRINGS_MEMBER("nonce", 4) } };
+	static const struct {
+		const char *text, *reason;
+	} rows[] = { { "{\"nonce\":\"abcd\"}", NULL },
+		{ "{\"nonce\":\"abcde\"}", "nonce: too long" },
+		{ "{\"nonce\":\"ab\",\"x\":\"\"}", "unknown" },
+		{ "{\"aaaaaaaaaaaaaaaaaaaaaaaaa\":\"\"}", "unknown" },
+		{ "{}", "nonce: missing" } };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct json_strings strings;
+		int error;
+
+		json_strings_init(&strings, &shape);
+		error = json_strings_feed(
+		    &strings, rows[i].text, strlen(rows[i].text), NULL, NULL);
+		if (error == 0)
+			error = json_strings_end(&strings);
+		assert_int_equal(
+		    error, rows[i].reason == NULL ? 0 : KMS_EINVAL);
+		if (rows[i].reason != NULL)
+			assert_string_equal(strings.reason, rows[i].reason);
+	}
 }
 
 /* Whatever is accepted lies within the text and is what its rules say. */
@@ -192,7 +316,7 @@ test_mutations(void **state)
 			    bytes[(seed >> 20) % (sizeof(bytes) - 1)];
 		}
 		memcpy(copy, text, len);
-		if (json_in_envelope(copy, len, &e, &reason) == 0) {
+		if (json_strings_envelope(copy, len, &e, &reason) == 0) {
 			accepted++;
 			assert_true(e.data.data >= (char *)copy);
 			assert_true(
@@ -200,8 +324,10 @@ test_mutations(void **state)
 			assert_null(memchr(e.data.data, '"', e.data.len));
 			assert_null(memchr(e.nonce.data, '\\', e.nonce.len));
 			assert_true(e.sender.data[e.sender.len] == '"');
+			check_pieces(copy, len, 0, &e);
 		} else {
 			assert_non_null(reason);
+			check_pieces(copy, len, KMS_EINVAL, NULL);
 		}
 		free(copy);
 	}
@@ -217,6 +343,8 @@ main(void)
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_every_cut),
 		cmocka_unit_test(test_bounds),
+		cmocka_unit_test(test_taker_refuses),
+		cmocka_unit_test(test_other_shapes),
 		cmocka_unit_test(test_mutations),
 	};
 
