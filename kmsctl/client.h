@@ -8,6 +8,7 @@
 #include <curl/curl.h>
 #include <jansson.h>
 
+#include "common/abi.h"
 #include "common/buf.h"
 #include "common/eth.h"
 #include "crypto/envelope.h"
@@ -185,6 +186,21 @@ int client_instance_decode(
  */
 int client_rpc(struct kms_client *client, const char *method, json_t *params,
     json_t **result);
+
+/* eth_call; the returned bytes are appended to out. */
+int client_rpc_call(struct kms_client *client,
+    const struct eth_address *contract, const struct abi_calldata *call,
+    const char *block, struct buf *out);
+
+/* Set the reason for a result that does not decode. */
+int client_rpc_not_a_registry(struct kms_client *client);
+
+/* The number of the latest block, as a 0x quantity: all facts of one decision
+ * are read at one block. */
+int client_rpc_head(struct kms_client *client, char block[24]);
+
+int client_rpc_kms_app_id(
+    struct kms_client *client, const char *block, uint64_t *app_id);
 
 /* The facts about one wallet, all at one block (0x quantity; "latest"). */
 int client_rpc_instance(struct kms_client *client,

@@ -119,9 +119,8 @@ client_rpc(struct kms_client *client, const char *method, json_t *params,
 	return rc;
 }
 
-/* eth_call; the returned bytes are appended to out. */
-static int
-contract_call(struct kms_client *client, const struct eth_address *contract,
+int
+client_rpc_call(struct kms_client *client, const struct eth_address *contract,
     const struct abi_calldata *call, const char *block, struct buf *out)
 {
 	char to[ETH_ADDRESS_TEXT_LEN + 1], data[2 * ABI_CALLDATA_MAX + 1];
@@ -155,8 +154,8 @@ contract_call(struct kms_client *client, const struct eth_address *contract,
 	return rc;
 }
 
-static int
-not_a_registry(struct kms_client *client)
+int
+client_rpc_not_a_registry(struct kms_client *client)
 {
 	return client_fail(client, KMS_CLIENT_UNVERIFIED,
 	    "the registry's answer is not of the expected form; are "
@@ -173,10 +172,10 @@ client_rpc_instance(struct kms_client *client, const struct eth_address *wallet,
 
 	abi_encode_get_instance_by_wallet(wallet, &call);
 	buf_init(&out, CLIENT_ANSWER_MAX);
-	rc = contract_call(
+	rc = client_rpc_call(
 	    client, &client->nova_app_registry, &call, block, &out);
 	if (rc == 0 && client_instance_decode(out.data, out.len, instance) != 0)
-		rc = not_a_registry(client);
+		rc = client_rpc_not_a_registry(client);
 	buf_free(&out);
 	return rc;
 }
@@ -191,12 +190,12 @@ client_rpc_app(struct kms_client *client, uint64_t app_id, const char *block,
 	int rc;
 
 	if (abi_encode_get_app(app_id, &call) != 0)
-		return not_a_registry(client);
+		return client_rpc_not_a_registry(client);
 	buf_init(&out, CLIENT_ANSWER_MAX);
-	rc = contract_call(
+	rc = client_rpc_call(
 	    client, &client->nova_app_registry, &call, block, &out);
 	if (rc == 0 && abi_decode_app(out.data, out.len, &app) != 0)
-		rc = not_a_registry(client);
+		rc = client_rpc_not_a_registry(client);
 	if (rc == 0) {
 		*id = app.app_id;
 		*status = app.status;
@@ -215,12 +214,12 @@ client_rpc_version(struct kms_client *client, uint64_t app_id,
 	int rc;
 
 	if (abi_encode_get_version(app_id, version_id, &call) != 0)
-		return not_a_registry(client);
+		return client_rpc_not_a_registry(client);
 	buf_init(&out, CLIENT_ANSWER_MAX);
-	rc = contract_call(
+	rc = client_rpc_call(
 	    client, &client->nova_app_registry, &call, block, &out);
 	if (rc == 0 && abi_decode_version(out.data, out.len, &version) != 0)
-		rc = not_a_registry(client);
+		rc = client_rpc_not_a_registry(client);
 	if (rc == 0) {
 		*id = version.version_id;
 		*status = version.status;
@@ -229,8 +228,9 @@ client_rpc_version(struct kms_client *client, uint64_t app_id,
 	return rc;
 }
 
-static int
-kms_app_id_read(struct kms_client *client, const char *block, uint64_t *app_id)
+int
+client_rpc_kms_app_id(
+    struct kms_client *client, const char *block, uint64_t *app_id)
 {
 	struct abi_calldata call;
 	struct buf out;
@@ -238,16 +238,15 @@ kms_app_id_read(struct kms_client *client, const char *block, uint64_t *app_id)
 
 	abi_encode_kms_app_id(&call);
 	buf_init(&out, CLIENT_ANSWER_MAX);
-	rc = contract_call(client, &client->kms_registry, &call, block, &out);
+	rc = client_rpc_call(client, &client->kms_registry, &call, block, &out);
 	if (rc == 0 && abi_decode_uint(out.data, out.len, app_id) != 0)
-		rc = not_a_registry(client);
+		rc = client_rpc_not_a_registry(client);
 	buf_free(&out);
 	return rc;
 }
 
-/* All facts of one decision are read at one block. */
-static int
-block_read(struct kms_client *client, char block[24])
+int
+client_rpc_head(struct kms_client *client, char block[24])
 {
 	json_t *result;
 	const char *text;
@@ -330,8 +329,8 @@ client_registry_confirm(
 	char block[24];
 	int rc;
 
-	if ((rc = block_read(client, block)) != 0 ||
-	    (rc = kms_app_id_read(client, block, &kms_app_id)) != 0 ||
+	if ((rc = client_rpc_head(client, block)) != 0 ||
+	    (rc = client_rpc_kms_app_id(client, block, &kms_app_id)) != 0 ||
 	    (rc = client_rpc_instance(client, claimed, block, &instance)) != 0)
 		return rc;
 	wrong = instance_judge(&instance, claimed, kms_app_id, &point);

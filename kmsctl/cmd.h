@@ -25,6 +25,7 @@ int cmd_status(struct cmd *cmd, int argc, char **argv);
 int cmd_nodes(struct cmd *cmd, int argc, char **argv);
 int cmd_ready(struct cmd *cmd, int argc, char **argv);
 int cmd_nonce(struct cmd *cmd, int argc, char **argv);
+int cmd_chain(struct cmd *cmd, int argc, char **argv);
 int cmd_keygen(struct cmd *cmd, int argc, char **argv);
 int cmd_sim(struct cmd *cmd, int argc, char **argv);
 int cmd_derive(struct cmd *cmd, int argc, char **argv);

@@ -20,6 +20,7 @@ static const struct command {
 	{ "nodes", cmd_nodes, NO_IDENTITY, "the nodes that it knows" },
 	{ "ready", cmd_ready, NO_IDENTITY, "exit 0 when it serves, else 1" },
 	{ "nonce", cmd_nonce, NO_IDENTITY, "a nonce" },
+	{ "chain", cmd_chain, NO_IDENTITY, "what the chain says of it" },
 	{ "keygen", cmd_keygen, NO_CLIENT, "make an identity file" },
 	{ "sim", cmd_sim, IDENTITY, "register with the simulated chain" },
 	{ "derive", cmd_derive, IDENTITY, "derive a key" },
