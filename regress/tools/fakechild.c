@@ -39,6 +39,7 @@ static const struct config_row rows[] = {
 	ANY("dns-server"),
 	ANY("chroot"),
 	ANY("metrics-separate"),
+	ANY("rpc-endpoints"),
 #define CONF(id, name, ...) ANY(name),
 #include "kmsd/conf.def"
 #undef CONF
