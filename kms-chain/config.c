@@ -110,6 +110,24 @@ check_rpc(struct chain_config *config, char *why, size_t size)
 	return error;
 }
 
+/* The proxy's URL may hold a password. */
+static int
+check_peer(struct chain_config *config, char *why, size_t size)
+{
+	const char *reason = NULL, *url = config->egress_proxy;
+	int error;
+
+	if (config->ca_bundle.len == 0 && config->is_enclave)
+		log_warn("there is no CA bundle: no https peer is believed");
+	if (url[0] == '\0')
+		return 0;
+	error = destination_parse(url, strlen(url), &config->proxy, &reason);
+	if (error != 0)
+		(void)snprintf(why, size, "egress-proxy %s", reason);
+	config->has_proxy = 1;
+	return error;
+}
+
 int
 chain_config_receive(struct chain_config *config, char *why, size_t size)
 {
@@ -134,8 +152,9 @@ chain_config_receive(struct chain_config *config, char *why, size_t size)
 	}
 	log_init_child(level);
 	config->is_peer = strcmp(config->role, "peer") == 0;
+	config->is_enclave = strcmp(config->environment, "development") != 0;
 	if (config->is_peer)
-		return 0;
+		return check_peer(config, why, size);
 	if (strcmp(config->role, "rpc") != 0) {
 		(void)snprintf(why, size, "role is neither rpc nor peer");
 		return KMS_EINVAL;

@@ -30,6 +30,9 @@ struct chain_config {
 	struct destination endpoints[RPC_ENDPOINTS_MAX];
 	const char *servers[CONFIG_LIST_MAX];
 	struct questions_config questions;
+	int is_enclave;
+	int has_proxy;
+	struct destination proxy;
 };
 
 /*

@@ -1,6 +1,6 @@
 /*
  * kms-chain: every connection the node opens. As role rpc it answers the
- * keeper's questions about the chain; as role peer it will carry the keeper's
+ * keeper's questions about the chain; as role peer it carries the keeper's
  * messages to other nodes. It only connects, and holds no secret.
  */
 #include <curl/curl.h>
@@ -15,6 +15,7 @@
 #include "common/log.h"
 #include "kms-chain/config.h"
 #include "kms-chain/fetch.h"
+#include "kms-chain/peer_post.h"
 #include "kms-chain/question.h"
 #include "kms-chain/registry_calls.h"
 #include "kms-chain/resolve.h"
@@ -43,8 +44,13 @@ static const struct chan_handler rpc_handlers[] = {
 	{ 0, NULL },
 };
 
-/* What the keeper sends to role peer: nothing yet. */
-static const struct chan_handler peer_handlers[] = { { 0, NULL } };
+static const struct chan_handler peer_handlers[] = {
+	{ MSG_KEEPERPEER_REQUEST, peer_post_request },
+	{ MSG_KEEPERPEER_BODY, peer_post_body },
+	{ MSG_KEEPERPEER_CANCEL, peer_post_cancel },
+	{ MSG_KEEPERPEER_CREDIT, peer_post_credit },
+	{ 0, NULL },
+};
 
 /* Everything that a library opens or reads once must be behind us when the
  * sandbox closes. */
@@ -77,16 +83,15 @@ on_keeper_closed(struct chan *chan, int error, void *arg)
 }
 
 static int
-open_keeper(uv_loop_t *loop, struct questions *questions, struct chan **chan)
+open_keeper_rpc(
+    uv_loop_t *loop, struct questions *questions, struct chan **chan)
 {
 	const struct chan_config keeper = {
 		.name = "keeper",
-		.in = config.is_peer ? MSG_CHANNEL_KEEPER_PEER
-				     : MSG_CHANNEL_KEEPER_RPC,
-		.out = config.is_peer ? MSG_CHANNEL_PEER_KEEPER
-				      : MSG_CHANNEL_RPC_KEEPER,
+		.in = MSG_CHANNEL_KEEPER_RPC,
+		.out = MSG_CHANNEL_RPC_KEEPER,
 		.generation = (uint32_t)config.generation,
-		.handlers = config.is_peer ? peer_handlers : rpc_handlers,
+		.handlers = rpc_handlers,
 		.closed = on_keeper_closed,
 		.arg = questions,
 		.queue_max = KEEPER_QUEUE_MAX,
@@ -95,32 +100,84 @@ open_keeper(uv_loop_t *loop, struct questions *questions, struct chan **chan)
 	return chan_open(loop, FD_KEEPER, &keeper, chan);
 }
 
+static int
+open_keeper_peer(uv_loop_t *loop, struct peer_posts *posts, struct chan **chan)
+{
+	const struct chan_config keeper = {
+		.name = "keeper",
+		.in = MSG_CHANNEL_KEEPER_PEER,
+		.out = MSG_CHANNEL_PEER_KEEPER,
+		.generation = (uint32_t)config.generation,
+		.handlers = peer_handlers,
+		.closed = on_keeper_closed,
+		.drained = peer_posts_drained,
+		.arg = posts,
+		.queue_max = KEEPER_QUEUE_MAX,
+	};
+	int error = chan_open(loop, FD_KEEPER, &keeper, chan);
+
+	if (error == 0)
+		peer_posts_attach(posts, *chan);
+	return error;
+}
+
 static void
 count_lost_lines(uv_timer_t *timer)
 {
 	(void)timer;
-	metrics[METRIC_CHAIN_LOG_LOST] = log_lost();
+	metrics[config.is_peer ? METRIC_PEER_LOG_LOST : METRIC_CHAIN_LOG_LOST] =
+	    log_lost();
 }
 
 /* resolve, fetch, rpc, questions: each upon the one before. */
 static int
-open_rpc(uv_loop_t *loop, struct questions **questions)
+open_rpc(uv_loop_t *loop, struct resolver *resolver, struct chan **keeper)
 {
-	struct resolver *resolver;
+	struct questions *questions = NULL;
 	struct fetch *fetch;
 	struct rpc *rpc;
-	int error = resolve_open(
-	    loop, config.servers, config.dns_servers.count, &resolver);
+	int error = fetch_open(loop, resolver, config.ca_bundle.data,
+	    config.ca_bundle.len, &fetch);
 
-	if (error == 0)
-		error = fetch_open(loop, resolver, config.ca_bundle.data,
-		    config.ca_bundle.len, &fetch);
 	if (error == 0)
 		error = rpc_open(
 		    loop, fetch, config.endpoints, config.rpc_urls.count, &rpc);
 	if (error == 0)
-		error = questions_open(loop, rpc, &config.questions, questions);
+		error =
+		    questions_open(loop, rpc, &config.questions, &questions);
+	if (error == 0)
+		error = open_keeper_rpc(loop, questions, keeper);
 	return error;
+}
+
+static int
+open_peer(uv_loop_t *loop, struct resolver *resolver, struct chan **keeper)
+{
+	const struct peer_posts_config posts_config = {
+		.rules = { .enclave = config.is_enclave != 0 },
+		.proxy = config.has_proxy ? &config.proxy : NULL,
+		.ca_bundle = config.ca_bundle.data,
+		.ca_len = config.ca_bundle.len,
+	};
+	struct peer_posts *posts;
+	int error = peer_posts_open(loop, resolver, &posts_config, &posts);
+
+	if (error == 0)
+		error = open_keeper_peer(loop, posts, keeper);
+	return error;
+}
+
+static int
+open_role(uv_loop_t *loop, struct chan **keeper)
+{
+	struct resolver *resolver;
+	int error = resolve_open(
+	    loop, config.servers, config.dns_servers.count, &resolver);
+
+	if (error != 0)
+		return error;
+	return config.is_peer ? open_peer(loop, resolver, keeper)
+			      : open_rpc(loop, resolver, keeper);
 }
 
 int
@@ -128,7 +185,6 @@ main(void)
 {
 	char missing[SANDBOX_MISSING_LEN] = "", why[256] = "";
 	struct chan *control = NULL, *keeper = NULL;
-	struct questions *questions = NULL;
 	uv_loop_t loop;
 
 	log_init_child(LOG_LEVEL_INFO);
@@ -138,11 +194,11 @@ main(void)
 		ctl_client_fail(NULL, "%s", why);
 	if (warm_libraries() != 0 || uv_loop_init(&loop) != 0)
 		ctl_client_fail(NULL, "libraries cannot be initialised");
-	if (!config.is_peer && open_rpc(&loop, &questions) != 0)
-		ctl_client_fail(NULL, "the RPC client cannot be set up");
-	if (open_keeper(&loop, questions, &keeper) != 0 ||
-	    ctl_client_open(&loop, control_handlers, NULL, &control) != 0)
-		ctl_client_fail(NULL, "channels cannot be opened");
+	if (open_role(&loop, &keeper) != 0)
+		ctl_client_fail(NULL, "the %s client cannot be set up",
+		    config.is_peer ? "peer" : "RPC");
+	if (ctl_client_open(&loop, control_handlers, NULL, &control) != 0)
+		ctl_client_fail(NULL, "the control channel cannot be opened");
 	(void)uv_timer_init(&loop, &log_lost_timer);
 	(void)uv_timer_start(&log_lost_timer, count_lost_lines,
 	    LOG_LOST_PERIOD_MS, LOG_LOST_PERIOD_MS);

@@ -271,7 +271,8 @@ struct asked {
 	question_result_fn result;
 	question_data_fn data; /* instead of result: of eth_call */
 	question_refused_fn refused;
-	const char *what; /* method, for the log */
+	question_extra_fn extra; /* instead of result */
+	const char *what;	 /* method, for the log */
 };
 
 static int
@@ -298,8 +299,11 @@ on_result(const struct rpc_result *result, void *arg)
 	struct question *q = asked->q;
 	int error = 0;
 
-	if (result->error == CHAIN_ERROR_REFUSED && asked->refused != NULL &&
-	    asked->refused(q, result->text) == 0) {
+	if (asked->extra != NULL) {
+		asked->extra(q, result->error == 0 ? result->result : NULL,
+		    result->reason);
+	} else if (result->error == CHAIN_ERROR_REFUSED &&
+	    asked->refused != NULL && asked->refused(q, result->text) == 0) {
 		error = 0;
 	} else if (result->error != 0) {
 		if (q->error == 0)
@@ -329,7 +333,12 @@ ask(struct question *q, const char *method, const char *params,
 		.retries = untried(q) > 0 ? RETRIES_ANY : RETRIES_ALONE,
 		.refusal_final = how->refused != NULL };
 	struct asked *asked = malloc(sizeof(*asked));
+	uint64_t now = uv_now(q->all->loop);
 
+	if (how->extra != NULL && now < request.deadline) {
+		request.deadline = now + (request.deadline - now) / 2;
+		request.retries = RETRIES_ANY;
+	}
 	if (asked != NULL) {
 		*asked = *how;
 		asked->q = q;
@@ -338,7 +347,8 @@ ask(struct question *q, const char *method, const char *params,
 	if (asked == NULL ||
 	    rpc_call(q->all->rpc, &request, on_result, asked) != 0) {
 		free(asked);
-		question_fail(q, CHAIN_ERROR_BUSY, "out of memory");
+		if (how->extra == NULL)
+			question_fail(q, CHAIN_ERROR_BUSY, "out of memory");
 		return;
 	}
 	q->pending++;
@@ -357,6 +367,13 @@ question_ask_once(struct question *q, const char *method, const char *params,
 {
 	ask(q, method, params,
 	    &(struct asked){ .result = result, .refused = refused });
+}
+
+void
+question_ask_extra(struct question *q, const char *method, const char *params,
+    question_extra_fn extra)
+{
+	ask(q, method, params, &(struct asked){ .extra = extra });
 }
 
 void

@@ -102,6 +102,16 @@ typedef int (*question_refused_fn)(struct question *q, const char *text);
 void question_ask_once(struct question *q, const char *method,
     const char *params, question_result_fn result, question_refused_fn refused);
 
+/*
+ * A call that the answer can do without: what fails in it is no failure of the
+ * question, and it takes half of the time left at most. result is NULL when
+ * there is none; reason is then why a contract reverted, decoded, or "".
+ */
+typedef void (*question_extra_fn)(
+    struct question *q, json_t *result, const char *reason);
+void question_ask_extra(struct question *q, const char *method,
+    const char *params, question_extra_fn extra);
+
 /* eth_call of a view at a block. */
 void question_ask_view(struct question *q, const struct eth_address *to,
     const struct abi_calldata *call, uint64_t block, question_data_fn result);

@@ -250,6 +250,7 @@ registry_members(struct chan *chan, struct msg *msg, void *arg)
 /* ---- KEEPERCHAIN_HASH ---------------------------------------------------- */
 
 struct hash_state {
+	uint64_t block; /* 0: by the two below */
 	uint64_t confirmations;
 	int finalized;
 	struct eth_word hash;
@@ -261,8 +262,9 @@ hash_read(struct question *q, const struct msg *msg)
 {
 	struct hash_state *s = question_state(q);
 
-	s->confirmations = msg->v[1].u;
-	s->finalized = msg->v[2].u != 0;
+	s->block = msg->v[1].u;
+	s->confirmations = msg->v[2].u;
+	s->finalized = s->block == 0 && msg->v[3].u != 0;
 }
 
 static int
@@ -308,7 +310,9 @@ hash_read_registry(struct question *q)
 	uint64_t block = s->finalized ? q->block.number : head - depth;
 	struct abi_calldata call;
 
-	if (!s->finalized && depth == 0)
+	if (s->block != 0)
+		block = s->block;
+	if (!s->finalized && block == head)
 		q->block = q->head;
 	else if (!s->finalized)
 		question_need_block(q, block);

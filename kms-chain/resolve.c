@@ -11,7 +11,7 @@
 #include "common/log.h"
 
 #define SERVERS_MAX 4
-#define NAMES_MAX 32	/* names remembered, the oldest goes first */
+#define NAMES_MAX 256	/* names remembered, the oldest goes first */
 #define WAITERS_MAX 512 /* questions that may wait in all */
 #define SOCKETS_MAX 64	/* c-ares sockets open at once */
 #define TRY_MS 1000	/* of one query to one server, doubled per round */

@@ -86,12 +86,14 @@ call_end(struct call *call, struct rpc_result *result)
 	uv_close((uv_handle_t *)&call->timer, on_timer_closed);
 }
 
+/* refusal: the JSON-RPC error; NULL when it is none. */
 static void
-call_fail(struct call *call, bool reverted)
+call_fail(struct call *call, const struct rpc_answer *refusal)
 {
-	struct rpc_result result = {
-		.error = call->error, .reverted = reverted, .text = call->text
-	};
+	struct rpc_result result = { .error = call->error,
+		.reverted = refusal != NULL && refusal->reverted,
+		.text = call->text,
+		.reason = refusal != NULL ? refusal->reason : "" };
 
 	call_end(call, &result);
 }
@@ -144,18 +146,20 @@ is_passing(const struct rpc_answer *answer)
 static void
 on_body(struct call *call, const struct fetch_result *fetched)
 {
-	struct rpc_result result = { 0 };
+	struct rpc_result result = { .reason = "" };
 	struct rpc_answer answer;
 
 	if (rpc_answer_parse(fetched->body, fetched->len, call->id, &answer) !=
 	    0) {
 		say(call, CHAIN_ERROR_MALFORMED, answer.text);
-		call_fail(call, false);
+		call_fail(call, NULL);
 	} else if (answer.result == NULL) {
 		say(call, CHAIN_ERROR_REFUSED, answer.text);
+		destination_scrub(
+		    call->rpc->endpoints[call->endpoint].to, answer.reason);
 		if (call->refusal_final || !is_passing(&answer) ||
 		    !call_retry(call))
-			call_fail(call, answer.reverted);
+			call_fail(call, &answer);
 	} else {
 		result.result = answer.result;
 		call_end(call, &result);
@@ -173,7 +177,7 @@ on_status(struct call *call, long status)
 	say(call, passing ? CHAIN_ERROR_UNREACHABLE : CHAIN_ERROR_MALFORMED,
 	    text);
 	if (!passing || !call_retry(call))
-		call_fail(call, false);
+		call_fail(call, NULL);
 }
 
 static enum chain_error
@@ -197,7 +201,7 @@ on_transport(struct call *call, int error, const char *text)
 {
 	say(call, error_of(error), text);
 	if (call->error != CHAIN_ERROR_UNREACHABLE || !call_retry(call))
-		call_fail(call, false);
+		call_fail(call, NULL);
 }
 
 static void endpoint_run(struct rpc *rpc, struct endpoint *endpoint);
@@ -264,7 +268,7 @@ on_waited_too_long(uv_timer_t *timer)
 
 	TAILQ_REMOVE(&endpoint->waiting, call, link);
 	say(call, CHAIN_ERROR_TIMEOUT, "too many requests before it");
-	call_fail(call, false);
+	call_fail(call, NULL);
 }
 
 /* Always through the loop, so that done never runs inside rpc_call. */

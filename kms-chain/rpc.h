@@ -27,6 +27,7 @@ struct rpc_result {
 	bool reverted;		/* CHAIN_ERROR_REFUSED by a contract */
 	json_t *result;		/* borrowed until the callback returns */
 	const char *text;	/* of the error */
+	const char *reason;	/* of a revert, decoded; or "" */
 };
 
 /* Called once per rpc_call that returned 0, never from within it. */

@@ -4,7 +4,6 @@
 #include <string.h>
 #include <strings.h>
 
-#include "common/abi.h"
 #include "common/err.h"
 #include "common/hex.h"
 #include "common/json_guard.h"
@@ -33,7 +32,8 @@ copy_printable(const char *from, size_t len, char *to, size_t size)
 
 /* ---- the answer ---------------------------------------------------------- */
 
-/* The reason that the contract gave, behind the endpoint's message. */
+/* The reason that the contract gave, alone and behind the endpoint's message.
+ */
 static void
 append_reason(struct rpc_answer *out, const json_t *data)
 {
@@ -44,6 +44,8 @@ append_reason(struct rpc_answer *out, const json_t *data)
 	buf_init(&bytes, REVERT_DATA_MAX);
 	if (rpc_parse_data(data, &bytes) == 0 && bytes.len > 0) {
 		abi_decode_revert(bytes.data, bytes.len, &revert);
+		(void)snprintf(
+		    out->reason, sizeof(out->reason), "%s", revert.text);
 		(void)snprintf(out->text + used, sizeof(out->text) - used,
 		    " (%s)", revert.text);
 	}
@@ -258,6 +260,45 @@ rpc_parse_receipt(const json_t *value, struct rpc_receipt *out)
 		    json_object_get(value, "status"), 1, &out->status);
 	if (error == 0)
 		error = member_quantity(value, "blockNumber", &out->block);
+	return error;
+}
+
+static int
+member_address(const json_t *object, const char *name, struct eth_address *out)
+{
+	size_t count;
+	const char *digits = hex_digits(json_object_get(object, name), &count);
+
+	if (digits == NULL ||
+	    hex_decode_exact(digits, count, out->bytes, ETH_ADDRESS_LEN) != 0)
+		return KMS_EPROTO;
+	return 0;
+}
+
+int
+rpc_parse_transaction(const json_t *value, struct rpc_transaction *out)
+{
+	struct buf input;
+	int error;
+
+	memset(out, 0, sizeof(*out));
+	if (json_is_null(value))
+		return KMS_ENOENT;
+	if (!json_is_object(value))
+		return KMS_EPROTO;
+	buf_init(&input, RPC_INPUT_MAX);
+	error = rpc_parse_word(json_object_get(value, "hash"), &out->hash);
+	if (error == 0)
+		error = member_address(value, "from", &out->from);
+	if (error == 0)
+		error = member_address(value, "to", &out->to);
+	if (error == 0)
+		error = rpc_parse_data(json_object_get(value, "input"), &input);
+	if (error == 0 && input.len > 0) {
+		memcpy(out->input, input.data, input.len);
+		out->input_len = input.len;
+	}
+	buf_free(&input);
 	return error;
 }
 

@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/abi.h"
 #include "common/buf.h"
 #include "common/eth.h"
 
@@ -26,6 +27,7 @@ struct rpc_answer {
 	/* The error's message and, of a revert, its decoded reason: printable
 	 * ASCII, cut; or why the answer is malformed. */
 	char text[RPC_MESSAGE_MAX + 1];
+	char reason[ABI_REVERT_TEXT_MAX + 1]; /* the revert's alone; or "" */
 };
 
 /*
@@ -72,6 +74,21 @@ struct rpc_receipt {
 
 /* A receipt object; KMS_ENOENT when value is null: not mined. */
 int rpc_parse_receipt(const json_t *value, struct rpc_receipt *out);
+
+#define RPC_INPUT_MAX ABI_CALLDATA_MAX
+
+/* What of a transaction it takes to call the same again. */
+struct rpc_transaction {
+	struct eth_word hash;
+	struct eth_address from;
+	struct eth_address to;
+	uint8_t input[RPC_INPUT_MAX];
+	size_t input_len;
+};
+
+/* A transaction object; KMS_ENOENT when value is null: not known. KMS_EPROTO
+ * also when it creates a contract, KMS_ETOOBIG beyond RPC_INPUT_MAX. */
+int rpc_parse_transaction(const json_t *value, struct rpc_transaction *out);
 
 /* 1 when the text of an error of eth_sendRawTransaction says that the
  * endpoint has this very transaction already. */

@@ -203,6 +203,7 @@ struct receipt_state {
 	struct eth_word hash;
 	struct rpc_receipt receipt;
 	int mined;
+	char reason[ABI_REVERT_TEXT_MAX + 1]; /* of the revert; or "" */
 };
 
 static void
@@ -238,7 +239,55 @@ receipt_answer(struct question *q)
 	msg_put_b(&w, s->mined);
 	msg_put_u(&w, s->receipt.status);
 	msg_put_u(&w, s->receipt.block);
+	msg_put_s(&w, s->reason);
 	question_answer_end(q, &w);
+}
+
+static void
+take_reason(struct question *q, json_t *result, const char *reason)
+{
+	struct receipt_state *s = question_state(q);
+
+	if (result == NULL)
+		(void)snprintf(s->reason, sizeof(s->reason), "%s", reason);
+}
+
+/* The same call once more, on the state that the transaction left behind. */
+static void
+take_reverted(struct question *q, json_t *result, const char *reason)
+{
+	struct receipt_state *s = question_state(q);
+	char from[ETH_ADDRESS_TEXT_LEN + 1], to[ETH_ADDRESS_TEXT_LEN + 1];
+	char input[2 * RPC_INPUT_MAX + 1], params[512];
+	struct rpc_transaction tx;
+
+	(void)reason;
+	if (result == NULL || rpc_parse_transaction(result, &tx) != 0 ||
+	    memcmp(tx.hash.bytes, s->hash.bytes, ETH_WORD_LEN) != 0 ||
+	    !eth_address_equal(&tx.to, &q->config->kms_registry))
+		return;
+	eth_address_format(&tx.from, from);
+	eth_address_format(&tx.to, to);
+	hex_encode(tx.input, tx.input_len, input);
+	(void)snprintf(params, sizeof(params),
+	    "[{\"from\":\"%s\",\"to\":\"%s\",\"data\":\"0x%s\"},\"0x%llx\"]",
+	    from, to, input, (unsigned long long)s->receipt.block);
+	question_ask_extra(q, "eth_call", params, take_reason);
+}
+
+static void
+receipt_explain(struct question *q)
+{
+	struct receipt_state *s = question_state(q);
+	char hex[2 * ETH_WORD_LEN + 1], params[2 * ETH_WORD_LEN + 8];
+
+	q->next = receipt_answer;
+	if (!s->mined || s->receipt.status != 0)
+		return;
+	hex_encode(s->hash.bytes, ETH_WORD_LEN, hex);
+	(void)snprintf(params, sizeof(params), "[\"0x%s\"]", hex);
+	question_ask_extra(
+	    q, "eth_getTransactionByHash", params, take_reverted);
 }
 
 static void
@@ -250,7 +299,7 @@ receipt_start(struct question *q)
 	hex_encode(s->hash.bytes, ETH_WORD_LEN, hex);
 	(void)snprintf(params, sizeof(params), "[\"0x%s\"]", hex);
 	question_ask(q, "eth_getTransactionReceipt", params, take_receipt);
-	q->next = receipt_answer;
+	q->next = receipt_explain;
 }
 
 static const struct question_kind receipt_kind = {

@@ -14,7 +14,8 @@ int transaction_inputs(struct chan *chan, struct msg *msg, void *arg);
 /* KEEPERCHAIN_SEND. A transaction that the endpoint has already is sent. */
 int transaction_send(struct chan *chan, struct msg *msg, void *arg);
 
-/* KEEPERCHAIN_RECEIPT */
+/* KEEPERCHAIN_RECEIPT; of a transaction that was mined in vain with the reason
+ * that its call gives at the end of that block, where that can be learnt. */
 int transaction_receipt(struct chan *chan, struct msg *msg, void *arg);
 
 #endif

@@ -5,14 +5,15 @@
 static const char *
 check_app_and_version(const struct instance_facts *facts)
 {
-	if (facts->app_id == 0 || facts->app_id > AUTHZ_APP_ID_MAX)
+	if (facts->app_id == 0 || facts->app_id > AUTHZ_ID_MAX)
 		return "the instance's app ID is unusable";
 	if (facts->app_id_answered != facts->app_id)
 		return "the instance's app is not registered";
 	if (facts->app_status != APP_ACTIVE)
 		return "the instance's app is not ACTIVE";
-	if (facts->version_id_answered != facts->version_id ||
-	    facts->version_id == REGISTRY_ID_HUGE)
+	/* A registry answers an unknown version with zeros: 0 is ENROLLED. */
+	if (facts->version_id == 0 || facts->version_id > AUTHZ_ID_MAX ||
+	    facts->version_id_answered != facts->version_id)
 		return "the instance's version is not registered";
 	if (facts->version_status != VERSION_ENROLLED &&
 	    facts->version_status != VERSION_DEPRECATED)
@@ -60,12 +61,18 @@ authz_instance_status_name(uint64_t status)
 }
 
 const char *
-head_guard_check(struct head_guard *guard, uint64_t block, int64_t block_time,
-    struct kms_time now, uint64_t max_age_ms)
+head_guard_check(struct head_guard *guard, unsigned int endpoint,
+    uint64_t block, int64_t block_time, struct kms_time now,
+    uint64_t max_age_ms)
 {
+	uint64_t *highest = &guard->highest[endpoint < REGISTRY_ENDPOINTS_MAX
+		? endpoint
+		: REGISTRY_ENDPOINTS_MAX];
 	int64_t now_s = now.wall_ms / 1000;
 
-	if (block + AUTHZ_HEAD_STEP_BACK < guard->highest)
+	if (block > INT64_MAX)
+		return "the chain's head is no block number";
+	if (block<*highest && * highest - block> AUTHZ_HEAD_STEP_BACK)
 		return "the chain's head went back by more than 64 blocks";
 	if (max_age_ms != 0 && block_time < now_s &&
 	    (uint64_t)(now_s - block_time) > max_age_ms / 1000)
@@ -73,7 +80,7 @@ head_guard_check(struct head_guard *guard, uint64_t block, int64_t block_time,
 	if (max_age_ms != 0 && block_time > now_s &&
 	    (uint64_t)(block_time - now_s) > max_age_ms / 1000)
 		return "the chain's latest block lies in the future";
-	if (block > guard->highest)
-		guard->highest = block;
+	if (block > *highest)
+		*highest = block;
 	return NULL;
 }

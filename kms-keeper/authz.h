@@ -9,8 +9,8 @@
 #include "crypto/p384.h"
 #include "kms-keeper/registry.h"
 
-#define AUTHZ_APP_ID_MAX INT64_MAX /* above it an instance is unusable */
-#define AUTHZ_HEAD_STEP_BACK 64	   /* blocks a head may go back */
+#define AUTHZ_ID_MAX INT64_MAX	/* of an app or version; above: unusable */
+#define AUTHZ_HEAD_STEP_BACK 64 /* blocks a head may go back */
 
 enum instance_status { INSTANCE_ACTIVE, INSTANCE_STOPPED, INSTANCE_FAILED };
 enum app_status { APP_ACTIVE, APP_INACTIVE, APP_REVOKED };
@@ -31,16 +31,22 @@ const char *authz_peer(const struct instance_facts *facts,
 /* The name of an instance status, "UNKNOWN" for another value. */
 const char *authz_instance_status_name(uint64_t status);
 
-/* The freshness of what endpoints report. Start with all zero. */
+/*
+ * The freshness of what endpoints report, each for itself: one that once named
+ * a head out of this world spoils only its own. Start with all zero.
+ */
 struct head_guard {
-	uint64_t highest; /* block ever seen */
+	/* block ever seen; the last one of what a quorum agreed on */
+	uint64_t highest[REGISTRY_ENDPOINTS_MAX + 1];
 };
 
 /*
- * May facts read at this block be believed now? NULL, or why not. max_age_ms
- * 0: the age is not looked at. Remembers the highest block.
+ * May facts that this endpoint (MSG_ENDPOINT_ANY: a quorum) read at this block
+ * be believed now? NULL, or why not. max_age_ms 0: the age is not looked at.
+ * Remembers the highest block.
  */
-const char *head_guard_check(struct head_guard *guard, uint64_t block,
-    int64_t block_time, struct kms_time now, uint64_t max_age_ms);
+const char *head_guard_check(struct head_guard *guard, unsigned int endpoint,
+    uint64_t block, int64_t block_time, struct kms_time now,
+    uint64_t max_age_ms);
 
 #endif

@@ -1,13 +1,14 @@
 /*
  * The keeper's ends of its channels: frames to typed inputs of the core and
- * back. channel_net.c speaks with kms-net, channel_rpc.c with kms-chain rpc;
- * kms-chain peer has nothing legal to say yet.
+ * back. channel_net.c speaks with kms-net, channel_rpc.c with kms-chain rpc,
+ * channel_peer.c with kms-chain peer.
  */
 #ifndef KMS_KEEPER_CHANNEL_H
 #define KMS_KEEPER_CHANNEL_H
 
 #include <uv.h>
 
+#include "kms-keeper/channel_peer.h"
 #include "kms-keeper/keeper.h"
 #include "proto/chan.h"
 
@@ -17,8 +18,10 @@ struct outgoing;
 struct channels {
 	uv_loop_t *loop;
 	struct keeper *keeper;
-	struct chan *chan[CHANNEL_KINDS]; /* NULL while there is none */
-	struct outgoing *outgoing;	  /* table by request number */
+	/* of kms-net and kms-chain rpc; NULL while there is none */
+	struct chan *chan[CHANNEL_PEER];
+	struct peer_client peers;
+	struct outgoing *outgoing; /* table by request number */
 	size_t outgoing_bytes;
 	int state_dirty;       /* /status or /nodes is to be pushed */
 	uint64_t pushed_peers; /* version of the list last pushed, + 1 */

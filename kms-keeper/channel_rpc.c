@@ -41,6 +41,7 @@ channel_rpc_ask(void *arg, uint64_t id, const struct registry_question *q)
 		msg_put_u(&w, q->app_id);
 		break;
 	case REGISTRY_HASH:
+		msg_put_u(&w, q->block);
 		msg_put_u(&w, q->confirmations);
 		msg_put_b(&w, q->finalized);
 		break;
@@ -144,6 +145,7 @@ take_facts(const struct msg *msg, struct registry_answer *answer)
 		answer->mined = v[1].u != 0;
 		answer->tx_status = v[2].u;
 		answer->block = v[3].u;
+		msg_copy_text(&v[4], answer->text, sizeof(answer->text));
 		return 0;
 	default:
 		return KMS_EPROTO;
@@ -196,8 +198,6 @@ static const struct chan_handler rpc_handlers[] = {
 	{ 0, NULL },
 };
 
-static const struct chan_handler peer_handlers[] = { { 0, NULL } };
-
 static void
 on_rpc_closed(struct chan *chan, int error, void *arg)
 {
@@ -207,27 +207,6 @@ on_rpc_closed(struct chan *chan, int error, void *arg)
 	channels->chan[CHANNEL_RPC] = NULL;
 	chan_free(chan);
 	registry_lost(channels->keeper->registry);
-}
-
-static void
-on_peer_closed(struct chan *chan, int error, void *arg)
-{
-	struct channels *channels = arg;
-
-	log_warn("kms-chain peer is gone (%s)", kms_strerror(error));
-	channels->chan[CHANNEL_PEER] = NULL;
-	chan_free(chan);
-}
-
-static int
-open_as(struct channels *channels, enum channel_kind kind, int fd,
-    const struct chan_config *config)
-{
-	chan_free(channels->chan[kind]);
-	channels->chan[kind] = NULL;
-	if (kind == CHANNEL_RPC)
-		registry_lost(channels->keeper->registry);
-	return chan_open(channels->loop, fd, config, &channels->chan[kind]);
 }
 
 int
@@ -243,26 +222,14 @@ channel_rpc_open(struct channels *channels, int fd, uint32_t generation)
 		.arg = channels,
 		.queue_max = QUEUE_MAX,
 	};
-	int error = open_as(channels, CHANNEL_RPC, fd, &config);
+	int error;
 
+	chan_free(channels->chan[CHANNEL_RPC]);
+	channels->chan[CHANNEL_RPC] = NULL;
+	registry_lost(channels->keeper->registry);
+	error = chan_open(
+	    channels->loop, fd, &config, &channels->chan[CHANNEL_RPC]);
 	if (error == 0)
 		readiness_kick(channels->keeper->readiness);
 	return error;
-}
-
-int
-channel_peer_open(struct channels *channels, int fd, uint32_t generation)
-{
-	struct chan_config config = {
-		.name = "kms-chain peer",
-		.in = MSG_CHANNEL_PEER_KEEPER,
-		.out = MSG_CHANNEL_KEEPER_PEER,
-		.generation = generation,
-		.handlers = peer_handlers,
-		.closed = on_peer_closed,
-		.arg = channels,
-		.queue_max = QUEUE_MAX,
-	};
-
-	return open_as(channels, CHANNEL_PEER, fd, &config);
 }

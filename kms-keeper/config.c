@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/err.h"
+#include "kms-keeper/registry.h"
 #include "proto/ctl_client.h"
 
 #define NUMBER(name, member)                                                   \
@@ -53,6 +54,7 @@ static const struct config_row rows[] = {
 	NUMBER("default-ttl", default_ttl),
 	NUMBER("replica-timeout", replica_timeout),
 	NUMBER("rpc-quorum", rpc_quorum),
+	NUMBER("rpc-endpoints", rpc_endpoints),
 	NUMBER("app-rate", app_rate),
 	NUMBER("max-body", max_body),
 };
@@ -92,6 +94,13 @@ keeper_config_finish(struct keeper_config *config)
 		return KMS_EINVAL;
 	if (config->kms_app_id == 0 || config->kms_app_id > INT64_MAX) {
 		log_error("kms-app-id: expected 1 to 2^63-1");
+		return KMS_EINVAL;
+	}
+	if (config->rpc_endpoints > REGISTRY_ENDPOINTS_MAX ||
+	    (config->rpc_quorum > 1 &&
+		config->rpc_quorum > config->rpc_endpoints)) {
+		log_error("rpc-quorum: expected at most the number of "
+			  "endpoints");
 		return KMS_EINVAL;
 	}
 	config->reserved_paths_allowed =

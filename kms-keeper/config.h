@@ -44,6 +44,7 @@ struct keeper_config {
 	uint64_t default_ttl;
 	uint64_t replica_timeout;
 	uint64_t rpc_quorum;
+	uint64_t rpc_endpoints; /* kmsd's count of rpc-url lines; 0: one */
 	uint64_t app_rate;
 	uint64_t max_body;
 	/* from the texts above, by keeper_config_finish */

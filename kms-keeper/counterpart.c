@@ -17,6 +17,8 @@ struct counterparts {
 	struct counterpart_list lru[2];
 	size_t count[2];
 	size_t lookups;
+	size_t replay_count; /* entries of all windows */
+	int64_t swept_ms;
 	struct head_guard head;
 	struct counterparts_config config;
 	struct registry *registry;
@@ -46,6 +48,8 @@ counterparts_new(const struct counterparts_config *config,
 	if (cs == NULL)
 		return NULL;
 	cs->config = *config;
+	if (cs->config.replay_max == 0)
+		cs->config.replay_max = COUNTERPARTS_REPLAY_MAX;
 	cs->registry = registry;
 	cs->identity = identity;
 	TAILQ_INIT(&cs->lru[0]);
@@ -63,6 +67,7 @@ drop(struct counterpart *c)
 	cs->count[share]--;
 	HASH_DEL(cs->table, c);
 	identity_forget(cs->identity, &c->agreement);
+	cs->replay_count -= c->replay.count;
 	replay_free(&c->replay);
 	OPENSSL_cleanse(c, sizeof(*c));
 	free(c);
@@ -216,18 +221,49 @@ wake(struct counterpart *c, int error)
 	c->pins--;
 }
 
+static void on_instance(
+    void *arg, int error, const struct registry_answer *answer);
+
+static int
+ask(struct counterpart *c)
+{
+	struct registry_question question = {
+		.kind = REGISTRY_INSTANCE,
+		.endpoint = MSG_ENDPOINT_ANY,
+		.wallet = c->wallet,
+	};
+	struct counterparts *cs = c->owner;
+
+	return registry_ask(cs->registry, &question, cs->now, on_instance, c);
+}
+
+/* The head was not believable: of several endpoints another may do, each
+ * tried once. True when it is being asked. */
+static bool
+ask_another(struct counterpart *c, unsigned int endpoint)
+{
+	if (!registry_distrust(c->owner->registry, endpoint, c->owner->now) ||
+	    c->tried++ >= REGISTRY_ENDPOINTS_MAX)
+		return false;
+	return ask(c) == 0;
+}
+
 static void
 on_instance(void *arg, int error, const struct registry_answer *answer)
 {
 	struct counterpart *c = arg;
 	struct counterparts *cs = c->owner;
 
+	if (error == 0 &&
+	    head_guard_check(&cs->head, answer->endpoint, answer->block,
+		answer->block_time, cs->now,
+		cs->config.max_head_age_ms) != NULL) {
+		if (ask_another(c, answer->endpoint))
+			return;
+		error = KMS_EUNAVAIL;
+	}
 	c->lookup = false;
 	cs->lookups--;
-	if (error == 0 &&
-	    head_guard_check(&cs->head, answer->block, answer->block_time,
-		cs->now, cs->config.max_head_age_ms) != NULL)
-		error = KMS_EUNAVAIL;
 	if (error == 0)
 		take_facts(c, &answer->instance);
 	wake(c, error == 0 ? 0 : KMS_EUNAVAIL);
@@ -236,11 +272,6 @@ on_instance(void *arg, int error, const struct registry_answer *answer)
 static int
 look_up(struct counterpart *c)
 {
-	struct registry_question question = {
-		.kind = REGISTRY_INSTANCE,
-		.endpoint = MSG_ENDPOINT_ANY,
-		.wallet = c->wallet,
-	};
 	struct counterparts *cs = c->owner;
 	int error;
 
@@ -251,11 +282,12 @@ look_up(struct counterpart *c)
 				   ? COUNTERPART_LOOKUPS_MAX
 				   : COUNTERPART_LOOKUPS_MAX * 3 / 4))
 		return KMS_EBUSY;
-	error = registry_ask(cs->registry, &question, cs->now, on_instance, c);
+	error = ask(c);
 	if (error != 0)
 		return error == KMS_EBUSY ? KMS_EBUSY : KMS_EUNAVAIL;
 	metrics[METRIC_KEEPER_LOOKUPS]++;
 	c->lookup = true;
+	c->tried = 0;
 	c->asked_ms = cs->now.boot_ms;
 	cs->lookups++;
 	return 0;
@@ -340,16 +372,55 @@ counterparts_set_time(struct counterparts *cs, struct kms_time now)
 	cs->now = now;
 }
 
-void
-counterparts_expire(struct counterparts *cs)
+/* The window changed from so many entries. */
+static void
+recount(struct counterpart *c, uint32_t before)
 {
-	for (int share = 0; share < 2; share++) {
-		struct counterpart *c;
+	c->owner->replay_count += c->replay.count;
+	c->owner->replay_count -= before;
+}
 
+int
+counterpart_remember(struct counterpart *c, const uint8_t nonce[AEAD_NONCE_LEN],
+    struct kms_time now)
+{
+	uint32_t before = c->replay.count;
+	int error = KMS_EBUSY;
+
+	replay_expire(&c->replay, now.boot_ms);
+	recount(c, before);
+	before = c->replay.count;
+	if (c->owner->replay_count < c->owner->config.replay_max)
+		error = replay_check_and_add(&c->replay, nonce, now.boot_ms);
+	recount(c, before);
+	return error;
+}
+
+void
+counterparts_tick(struct counterparts *cs, struct kms_time now)
+{
+	struct counterpart *c;
+
+	cs->now = now;
+	if (now.boot_ms - cs->swept_ms < COUNTERPARTS_TICK_MS)
+		return;
+	cs->swept_ms = now.boot_ms;
+	for (int share = 0; share < 2; share++) {
 		TAILQ_FOREACH (c, &cs->lru[share], lru) {
-			c->fetched_ms = INT64_MIN / 2;
+			uint32_t before = c->replay.count;
+
+			if (before == 0)
+				continue;
+			replay_expire(&c->replay, now.boot_ms);
+			recount(c, before);
 		}
 	}
+}
+
+size_t
+counterparts_replay_count(const struct counterparts *cs)
+{
+	return cs->replay_count;
 }
 
 size_t

@@ -27,6 +27,9 @@
 #define COUNTERPART_WAITING_MAX 64  /* requests that wait for one look-up */
 #define COUNTERPART_LOOKUPS_MAX 256 /* under way, 3/4 of them strangers' */
 #define COUNTERPART_REPLAY_MAX 262144
+#define COUNTERPARTS_REPLAY_MAX                                                \
+	4194304			   /* of all together, 20 to 60 bytes each */
+#define COUNTERPARTS_TICK_MS 10000 /* between sweeps of idle windows */
 #define COUNTERPART_REPLAY_REACH_MS 3600000
 #define COUNTERPART_REFUSED_TTL_MS 10000
 #define COUNTERPART_RETRY_MS 2000 /* between failed background refreshes */
@@ -65,6 +68,7 @@ struct counterpart {
 	int64_t fetched_ms; /* boot time of the verdict */
 	int64_t asked_ms;   /* boot time of the last look-up's start */
 	bool lookup;	    /* one is under way */
+	unsigned int tried; /* endpoints that it was asked of in vain */
 	unsigned int pins;  /* requests under way */
 	unsigned int waiting;
 	struct counterpart_waiters waiters;
@@ -82,6 +86,7 @@ struct counterparts_config {
 	uint64_t ttl_ms;	  /* registry-cache-ttl */
 	uint64_t max_head_age_ms; /* max-head-age */
 	uint64_t app_rate;	  /* requests a minute a wallet, 0: off */
+	size_t replay_max;	  /* 0: COUNTERPARTS_REPLAY_MAX */
 	uint8_t hash_key[SIPHASH_KEY_LEN];
 };
 
@@ -118,9 +123,21 @@ bool counterpart_take_token(struct counterpart *counterpart,
 void counterparts_set_time(
     struct counterparts *counterparts, struct kms_time now);
 
-/* A remembered verdict was drawn from a chain that is no longer believed
- * (the hash changed): every verdict must be fetched again. */
-void counterparts_expire(struct counterparts *counterparts);
+/*
+ * The envelope nonce was received from this counterpart or sent to it: take it
+ * into its replay window. 0 when it is new; KMS_EREPLAY; KMS_EBUSY when the
+ * window, or all windows together, are full of entries that still count: an
+ * unbound request then gets 429; KMS_ENOMEM.
+ */
+int counterpart_remember(struct counterpart *counterpart,
+    const uint8_t nonce[AEAD_NONCE_LEN], struct kms_time now);
+
+/* Call at least every COUNTERPARTS_TICK_MS: forgets the entries of replay
+ * windows that nobody uses any more. */
+void counterparts_tick(struct counterparts *counterparts, struct kms_time now);
+
+/* Entries of all replay windows. */
+size_t counterparts_replay_count(const struct counterparts *counterparts);
 
 size_t counterparts_count(const struct counterparts *counterparts);
 

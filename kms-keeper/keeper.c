@@ -44,6 +44,20 @@ make_store(const struct keeper_config *config, const struct keeper *k)
 	return store_new(&settings);
 }
 
+static struct registry *
+make_registry(const struct keeper_config *config, const struct keeper_ops *ops)
+{
+	struct registry *registry = registry_new(ops->ask, ops->arg);
+
+	if (registry != NULL && config->rpc_endpoints > 1 &&
+	    registry_set_quorum(registry, (unsigned int)config->rpc_quorum,
+		(size_t)config->rpc_endpoints) != 0) {
+		registry_free(registry);
+		return NULL;
+	}
+	return registry;
+}
+
 static struct counterparts *
 make_counterparts(const struct keeper_config *config, const struct keeper *k)
 {
@@ -87,7 +101,7 @@ keeper_new(const struct keeper_config *config, const struct keeper_ops *ops,
 	p384_public_spki(&identity->point, spki);
 	hex_encode(spki, sizeof(spki), k->pubkey_hex);
 	eth_address_format(&identity->wallet, k->wallet_text);
-	k->registry = registry_new(ops->ask, ops->arg);
+	k->registry = make_registry(config, ops);
 	k->store = make_store(config, k);
 	k->counterparts = make_counterparts(config, k);
 	k->requests = requests_new(k);
@@ -152,6 +166,7 @@ keeper_tick(struct keeper *k, struct kms_time now)
 {
 	keeper_set_time(k, now);
 	registry_tick(k->registry, now);
+	counterparts_tick(k->counterparts, now);
 	readiness_tick(k->readiness, now);
 	(void)store_tick(k->store, now, STORE_WORK_A_TICK);
 	count_store(k);

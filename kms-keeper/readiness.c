@@ -56,6 +56,7 @@ struct readiness {
 	struct kms_time now;
 	int64_t next_tick_ms;
 	int64_t retry_ms; /* next delay after a failure, 0: none failed */
+	int64_t wait_ms;  /* last delay while refused; 0: the reason is new */
 	enum step step;
 	struct head_guard guard;
 
@@ -80,6 +81,7 @@ struct readiness {
 	struct eth_word master_hash;
 	uint8_t *candidate; /* secmem */
 	bool has_candidate;
+	bool candidate_sent; /* at least once, at submitted_ms */
 	struct eth_word candidate_hash;
 
 	enum contrary contrary;
@@ -117,6 +119,7 @@ set_state(struct readiness *r, bool ready, const char *reason)
 	if (r->ready == ready && strcmp(r->reason, reason) == 0)
 		return;
 	r->ready = ready;
+	r->wait_ms = 0;
 	(void)snprintf(r->reason, sizeof(r->reason), "%s", reason);
 	if (ready)
 		log_info("ready: serving");
@@ -279,6 +282,22 @@ on_members(void *arg, int error, const struct registry_answer *answer)
 		ask_instances(r);
 }
 
+static const char *
+hash_refusal(struct readiness *r, const struct registry_answer *answer)
+{
+	const char *stale = head_guard_check(&r->guard, answer->endpoint,
+	    answer->head, answer->head_time, r->now, r->config->max_head_age);
+
+	if (stale != NULL)
+		return stale;
+	if (answer->chain_id != r->config->chain_id)
+		return "the endpoint serves another chain than chain-id says";
+	if (answer->kms_app_id != r->config->kms_app_id)
+		return "KMSRegistry's kmsAppId() is not the configured "
+		       "kms-app-id";
+	return NULL;
+}
+
 static void
 on_hash(void *arg, int error, const struct registry_answer *answer)
 {
@@ -288,7 +307,7 @@ on_hash(void *arg, int error, const struct registry_answer *answer)
 		.endpoint = MSG_ENDPOINT_ANY,
 		.app_id = r->config->kms_app_id,
 	};
-	const char *stale;
+	const char *refusal;
 
 	if (r->step != STEP_HASH)
 		return;
@@ -296,22 +315,13 @@ on_hash(void *arg, int error, const struct registry_answer *answer)
 		tick_failed(r, answer->text);
 		return;
 	}
-	stale = head_guard_check(&r->guard, answer->head, answer->head_time,
-	    r->now, r->config->max_head_age);
-	if (stale != NULL) {
-		tick_failed(r, stale);
-		return;
-	}
-	if (answer->chain_id != r->config->chain_id) {
-		tick_failed(r,
-		    "the endpoint serves another chain than "
-		    "chain-id says");
-		return;
-	}
-	if (answer->kms_app_id != r->config->kms_app_id) {
-		tick_failed(r,
-		    "KMSRegistry's kmsAppId() is not the "
-		    "configured kms-app-id");
+	refusal = hash_refusal(r, answer);
+	if (refusal != NULL) {
+		/* Of several endpoints one may be stuck: ask the others. */
+		if (registry_distrust(r->registry, answer->endpoint, r->now))
+			start_tick(r);
+		else
+			tick_failed(r, refusal);
 		return;
 	}
 	r->block = answer->head;
@@ -373,6 +383,7 @@ make_candidate(struct readiness *r)
 	r->random(r->random_arg, r->candidate, MASTER_SECRET_LEN);
 	master_secret_hash(r->candidate, r->candidate_hash.bytes);
 	r->has_candidate = true;
+	r->candidate_sent = false;
 }
 
 /* ---- a contrary fact: stop at once, wipe only what is final ---- */
@@ -557,11 +568,14 @@ submit_candidate(struct readiness *r)
 	    submission_awaits(r->submission, &r->candidate_hash, r->hash_block))
 		return;
 	/* One that was mined in vain costs gas: do not repeat it at once. */
-	if (submission_state(r->submission) != SUBMISSION_IDLE &&
+	if (r->candidate_sent &&
+	    submission_state(r->submission) != SUBMISSION_IDLE &&
 	    r->now.boot_ms - r->submitted_ms < READINESS_STUCK_MS)
 		return;
-	if (submission_start(r->submission, &r->candidate_hash, r->now) == 0)
+	if (submission_start(r->submission, &r->candidate_hash, r->now) == 0) {
+		r->candidate_sent = true;
 		r->submitted_ms = r->now.boot_ms;
+	}
 }
 
 static void
@@ -619,6 +633,18 @@ on_hash_set(struct readiness *r)
 		tick_done(r, (int64_t)r->config->node_tick);
 }
 
+/* A node that nobody has registered yet looks less and less often. */
+static void
+wait_for_registration(struct readiness *r)
+{
+	int64_t most = (int64_t)r->config->node_tick;
+
+	r->wait_ms = r->wait_ms == 0 ? READINESS_RETRY_MIN_MS : r->wait_ms * 2;
+	if (r->wait_ms > most)
+		r->wait_ms = most;
+	tick_done(r, r->wait_ms);
+}
+
 /* Of the reasons not to serve, only the end of the registration may cost the
  * secret: not a revoked version, nor what could not be read. */
 static void
@@ -627,7 +653,7 @@ on_refusal(struct readiness *r)
 	const struct member_row *own = own_row(r);
 
 	if (!r->installed) {
-		tick_done(r, READINESS_RETRY_MIN_MS);
+		wait_for_registration(r);
 	} else if (own == NULL ||
 	    (own->fetched_ms != 0 &&
 		(!own->facts.found || own->facts.status != INSTANCE_ACTIVE))) {

@@ -6,6 +6,8 @@
 #include <sys/queue.h>
 
 #include "common/err.h"
+#include "common/log.h"
+#include "kms-keeper/quorum.h"
 #include "proto/msg.h"
 
 struct pending {
@@ -25,6 +27,10 @@ struct registry {
 	uint64_t last_id;
 	registry_ask_fn ask;
 	void *ask_arg;
+	struct quorum *quorum; /* NULL with one endpoint */
+	unsigned int need;
+	size_t endpoints;
+	int64_t distrust_till[REGISTRY_ENDPOINTS_MAX]; /* boot time */
 };
 
 struct registry *
@@ -51,11 +57,94 @@ registry_free(struct registry *registry)
 		TAILQ_REMOVE(&registry->pending, pending, link);
 		free(pending);
 	}
+	quorum_free(registry->quorum);
 	free(registry);
 }
 
 int
+registry_set_quorum(
+    struct registry *registry, unsigned int need, size_t endpoints)
+{
+	if (need < 1 || need > endpoints || endpoints > REGISTRY_ENDPOINTS_MAX)
+		return KMS_EINVAL;
+	registry->need = need;
+	registry->endpoints = endpoints;
+	if (endpoints == 1 || registry->quorum != NULL)
+		return 0;
+	registry->quorum = quorum_new(registry, endpoints);
+	return registry->quorum != NULL ? 0 : KMS_ENOMEM;
+}
+
+/* ---- asking ---- */
+
+/* The endpoints that are not distrusted; all of them rather than none. */
+static unsigned int
+trusted(const struct registry *registry, struct kms_time now)
+{
+	unsigned int all = (1U << registry->endpoints) - 1, mask = 0;
+
+	for (size_t i = 0; i < registry->endpoints; i++)
+		mask |=
+		    (unsigned int)(registry->distrust_till[i] <= now.boot_ms)
+		    << i;
+	return mask != 0 ? mask : all;
+}
+
+bool
+registry_distrust(
+    struct registry *registry, unsigned int endpoint, struct kms_time now)
+{
+	size_t left = 0;
+
+	if (registry->quorum == NULL || endpoint >= registry->endpoints)
+		return false;
+	if (registry->distrust_till[endpoint] <= now.boot_ms)
+		log_warn("rpc-url %u is not believed; the others are asked",
+		    endpoint + 1);
+	registry->distrust_till[endpoint] = now.boot_ms + REGISTRY_DISTRUST_MS;
+	for (size_t i = 0; i < registry->endpoints; i++)
+		left += registry->distrust_till[i] <= now.boot_ms;
+	return left > 0;
+}
+
+void
+registry_forgive(struct registry *registry)
+{
+	memset(registry->distrust_till, 0, sizeof(registry->distrust_till));
+}
+
+static bool
+needs_agreement(enum registry_kind kind)
+{
+	return kind == REGISTRY_INSTANCE || kind == REGISTRY_MEMBERS ||
+	    kind == REGISTRY_HASH;
+}
+
+int
 registry_ask(struct registry *registry,
+    const struct registry_question *question, struct kms_time now,
+    registry_done_fn done, void *arg)
+{
+	unsigned int all, mask;
+
+	if (question->endpoint != MSG_ENDPOINT_ANY || registry->quorum == NULL)
+		return registry_ask_one(registry, question, now, done, arg);
+	all = (1U << registry->endpoints) - 1;
+	mask = trusted(registry, now);
+	if (registry->need > 1 && needs_agreement(question->kind))
+		return quorum_ask(registry->quorum, question, all,
+		    registry->need, now, done, arg);
+	if (registry->need > 1 && question->kind == REGISTRY_SEND)
+		return quorum_ask(
+		    registry->quorum, question, all, 1, now, done, arg);
+	if (mask != all)
+		return quorum_ask(
+		    registry->quorum, question, mask, 1, now, done, arg);
+	return registry_ask_one(registry, question, now, done, arg);
+}
+
+int
+registry_ask_one(struct registry *registry,
     const struct registry_question *question, struct kms_time now,
     registry_done_fn done, void *arg)
 {
@@ -93,20 +182,31 @@ finish(struct registry *registry, struct pending *pending, int error,
 	free(pending);
 }
 
-static void
-fail(struct registry *registry, struct pending *pending, int error,
-    unsigned int failure, const char *text)
+void
+registry_tell_failure(registry_done_fn done, void *arg, enum registry_kind kind,
+    int error, unsigned int failure, const char *text)
 {
 	struct registry_answer *answer = calloc(1, sizeof(*answer));
 	static const struct registry_answer no_memory;
 
 	if (answer != NULL) {
-		answer->kind = pending->question.kind;
+		answer->kind = kind;
 		answer->failure = failure;
 		(void)snprintf(answer->text, sizeof(answer->text), "%s", text);
 	}
-	finish(registry, pending, error, answer != NULL ? answer : &no_memory);
+	done(arg, error, answer != NULL ? answer : &no_memory);
 	free(answer);
+}
+
+static void
+fail(struct registry *registry, struct pending *pending, int error,
+    unsigned int failure, const char *text)
+{
+	TAILQ_REMOVE(&registry->pending, pending, link);
+	registry->count--;
+	registry_tell_failure(pending->done, pending->arg,
+	    pending->question.kind, error, failure, text);
+	free(pending);
 }
 
 /* Does the answer speak of what was asked? */
@@ -119,9 +219,8 @@ mismatch(const struct registry_question *question,
 	if (question->endpoint != MSG_ENDPOINT_ANY &&
 	    answer->endpoint != question->endpoint)
 		return "kms-chain answered for another endpoint";
-	if ((answer->kind == REGISTRY_INSTANCE ||
-		answer->kind == REGISTRY_MEMBERS) &&
-	    question->block != 0 && answer->block != question->block)
+	if (needs_agreement(answer->kind) && question->block != 0 &&
+	    answer->block != question->block)
 		return "kms-chain answered for another block";
 	return NULL;
 }
@@ -168,6 +267,8 @@ registry_tick(struct registry *registry, struct kms_time now)
 	    pending->deadline_ms <= now.boot_ms)
 		fail(registry, pending, KMS_ETIMEOUT, CHAIN_ERROR_TIMEOUT,
 		    "the chain did not answer in time");
+	if (registry->quorum != NULL)
+		quorum_tick(registry->quorum, now);
 }
 
 void

@@ -345,8 +345,7 @@ on_sealed(void *arg, int error, const uint8_t *sealed, size_t len)
 	}
 	/* The key is the same both ways: this must not come back as a
 	 * request (section 2, replay window). */
-	(void)replay_check_and_add(
-	    &r->counterpart->replay, sealed, k->now.boot_ms);
+	(void)counterpart_remember(r->counterpart, sealed, k->now);
 	finish(r, 200, 0, "");
 }
 
@@ -418,8 +417,7 @@ static bool
 check_replay(struct request *r, const uint8_t nonce[AEAD_NONCE_LEN])
 {
 	struct keeper *k = r->owner->keeper;
-	int error = replay_check_and_add(
-	    &r->counterpart->replay, nonce, k->now.boot_ms);
+	int error = counterpart_remember(r->counterpart, nonce, k->now);
 
 	if (r->bound || error == 0)
 		return true;

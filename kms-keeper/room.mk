@@ -2,9 +2,11 @@
 # no files: it links no HTTP client and no resolver.
 kms-keeper_SRC := kms-keeper/main.c kms-keeper/sandbox.c kms-keeper/config.c \
 	kms-keeper/keeper.c kms-keeper/channel_net.c kms-keeper/channel_rpc.c \
+	kms-keeper/channel_peer.c \
 	kms-keeper/request.c kms-keeper/pop.c kms-keeper/target.c \
 	kms-keeper/answer_app.c kms-keeper/counterpart.c kms-keeper/authz.c \
-	kms-keeper/registry.c kms-keeper/readiness.c kms-keeper/submission.c \
+	kms-keeper/registry.c kms-keeper/quorum.c kms-keeper/quorum_vote.c \
+	kms-keeper/readiness.c kms-keeper/submission.c \
 	kms-keeper/identity.c kms-keeper/identity_local.c \
 	kms-keeper/at_rest.c kms-keeper/derive.c kms-keeper/nonce.c \
 	kms-keeper/replay.c kms-keeper/seal.c kms-keeper/transaction.c \

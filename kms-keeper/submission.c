@@ -15,6 +15,7 @@
 #define RETRY_MS 5000	/* after a failure */
 #define RECEIPT_MS 1000 /* between looks at the receipt */
 #define STUCK_MS 60000	/* until a transaction is replaced */
+#define GWEI UINT64_C(1000000000)
 
 struct submission {
 	struct submission_config config;
@@ -188,6 +189,8 @@ set_fees(struct submission *s, const struct registry_answer *inputs,
 
 	if (error == 0 && s->replacing)
 		error = transaction_raise_fees(transaction, &s->transaction);
+	if (error == 0 && transaction->max_fee > SUBMISSION_MAX_FEE)
+		error = KMS_ERANGE;
 	return error;
 }
 
@@ -223,9 +226,11 @@ on_inputs(void *arg, int error, const struct registry_answer *inputs)
 	    s->replacing ? s->transaction.nonce : inputs->nonce_pending;
 	if (set_fees(s, inputs, &transaction) != 0) {
 		trouble(s,
-		    "fees beyond reason: base fee %" PRIu64 " wei, tip %" PRIu64
-		    " wei",
-		    inputs->base_fee, inputs->tip);
+		    "fees beyond the limit of %" PRIu64
+		    " gwei per gas: base fee %" PRIu64 " wei, tip %" PRIu64
+		    " wei%s",
+		    SUBMISSION_MAX_FEE / GWEI, inputs->base_fee, inputs->tip,
+		    s->replacing ? ", to replace a stuck transaction" : "");
 		return;
 	}
 	if (!can_pay(&inputs->balance, transaction.max_fee)) {
@@ -234,7 +239,7 @@ on_inputs(void *arg, int error, const struct registry_answer *inputs)
 		    "no funds for gas: send at least %" PRIu64
 		    " gwei to wallet %s",
 		    (uint64_t)((unsigned __int128)transaction.max_fee *
-			    TRANSACTION_GAS / 1000000000U +
+			    TRANSACTION_GAS / GWEI +
 			1),
 		    wallet);
 		return;
@@ -260,6 +265,34 @@ ask_inputs(struct submission *s, bool replacing)
 
 /* ---- following ---- */
 
+/* What the contract's errors mean here; they are KMSRegistry's. */
+static const char *
+meaning(const char *reason)
+{
+	if (strcmp(reason, "MasterSecretHashAlreadySet") == 0)
+		return " (another node won the race)";
+	if (strcmp(reason, "NotAuthorizedToSetHash") == 0)
+		return " (this node's instance may not set it)";
+	return "";
+}
+
+/* reason: an endpoint's word, for people only; "" when it is not known. */
+static void
+reverted(struct submission *s, const char *reason)
+{
+	char text[sizeof(s->problem)];
+
+	if (reason[0] == '\0')
+		(void)snprintf(text, sizeof(text),
+		    "reverted: the hash was set before, or this node may not "
+		    "set it");
+	else
+		(void)snprintf(text, sizeof(text), "reverted: %s%s", reason,
+		    meaning(reason));
+	finish(s, SUBMISSION_REVERTED, text);
+	memcpy(s->problem, text, sizeof(text));
+}
+
 static void
 on_receipt(void *arg, int error, const struct registry_answer *receipt)
 {
@@ -275,9 +308,7 @@ on_receipt(void *arg, int error, const struct registry_answer *receipt)
 	if (receipt->mined && receipt->tx_status == 1)
 		finish(s, SUBMISSION_MINED, "mined");
 	else if (receipt->mined)
-		finish(s, SUBMISSION_REVERTED,
-		    "reverted: the hash was set before, or this node may not "
-		    "set it");
+		reverted(s, receipt->text);
 	else if (s->now.boot_ms - s->sent_ms >= STUCK_MS)
 		ask_inputs(s, true);
 }

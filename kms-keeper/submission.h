@@ -13,6 +13,10 @@
 #include "kms-keeper/identity.h"
 #include "kms-keeper/registry.h"
 
+/* The most that a unit of gas may cost, in wei: beyond it nothing is signed,
+ * whatever an endpoint says of the fees. 2000 gwei: 0.6 ether in all. */
+#define SUBMISSION_MAX_FEE UINT64_C(2000000000000)
+
 enum submission_state {
 	SUBMISSION_IDLE,      /* nothing under way */
 	SUBMISSION_PREPARING, /* inputs, signature, sending */

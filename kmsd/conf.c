@@ -159,6 +159,13 @@ conf_slice(const struct conf *conf, enum role role, conf_row_fn fn, void *arg)
 		     i++)
 			error = fn("rpc-url", conf->secret_urls[i], arg);
 	}
+	if (error == 0 && role == ROLE_KEEPER) {
+		char count[24];
+
+		(void)snprintf(count, sizeof(count), "%zu",
+		    conf->values[CONF_RPC_URL].count + conf->secret_url_count);
+		error = fn("rpc-endpoints", count, arg);
+	}
 	if (error == 0 && role == ROLE_NET)
 		error = fn("metrics-separate",
 		    conf->values[CONF_METRICS_LISTEN].count > 0 ? "yes" : "no",

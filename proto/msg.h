@@ -62,6 +62,25 @@ enum chain_error {
 	CHAIN_ERROR_BUSY	 /* too many requests wait already */
 };
 
+/* KEEPERPEER_REQUEST: what is asked of a peer. */
+enum peer_kind {
+	PEER_SYNC,   /* POST /sync, an envelope */
+	PEER_NONCE,  /* GET /nonce */
+	PEER_STATUS, /* GET /status */
+	PEER_KINDS
+};
+
+/* PEERKEEPER_FAILED: why there is no answer. */
+enum peer_failure {
+	PEER_FAILURE_REFUSED = 1, /* the URL or its address is not allowed */
+	PEER_FAILURE_UNREACHABLE,
+	PEER_FAILURE_TLS, /* no certificate that is believed */
+	PEER_FAILURE_TIMEOUT,
+	PEER_FAILURE_MALFORMED, /* what came is no answer to this */
+	PEER_FAILURE_TOO_BIG,
+	PEER_FAILURE_BUSY /* too many requests wait already */
+};
+
 enum msg_kind { MSG_KIND_NONE, MSG_KIND_U, MSG_KIND_B, MSG_KIND_S, MSG_KIND_D };
 
 struct msg_field {

@@ -12,6 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static void
 read_result(const json_t *result)
 {
+	struct rpc_transaction transaction;
 	struct rpc_receipt receipt;
 	struct rpc_block block;
 	struct eth_word word;
@@ -26,6 +27,9 @@ read_result(const json_t *result)
 		abort();
 	(void)rpc_parse_block(result, &block);
 	(void)rpc_parse_receipt(result, &receipt);
+	if (rpc_parse_transaction(result, &transaction) == 0 &&
+	    transaction.input_len > RPC_INPUT_MAX)
+		abort();
 	buf_free(&out);
 }
 
@@ -37,7 +41,8 @@ read_answer(const char *text, size_t len)
 	if (rpc_answer_parse(text, len, 17, &answer) == 0 &&
 	    answer.result != NULL)
 		read_result(answer.result);
-	if (memchr(answer.text, '\0', sizeof(answer.text)) == NULL)
+	if (memchr(answer.text, '\0', sizeof(answer.text)) == NULL ||
+	    memchr(answer.reason, '\0', sizeof(answer.reason)) == NULL)
 		abort();
 	rpc_answer_free(&answer);
 }

@@ -468,6 +468,34 @@ eth_get_transaction_receipt(struct simchain_call *call)
 	    "logs");
 }
 
+/* Of mined ones alone. */
+static json_t *
+eth_get_transaction_by_hash(struct simchain_call *call)
+{
+	char input[2 + 2 * sizeof(((struct sim_receipt *)0)->data) + 1] = "0x";
+	const struct sim_receipt *receipt;
+	struct eth_word hash;
+
+	if (parse_prefixed(param(call, 0), hash.bytes, ETH_WORD_LEN) != 0)
+		return simchain_call_error(call, SIMCHAIN_PARAMS,
+		    "expected a hash, 0x and 64 hex digits");
+	receipt = sim_receipt(call->sim, &hash);
+	if (receipt == NULL)
+		return json_null();
+	if (receipt->data_len > sizeof(receipt->data))
+		return simchain_call_error(
+		    call, SIMCHAIN_SERVER, "its input was not kept");
+	hex_encode(receipt->data, receipt->data_len, input + 2);
+	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:s, s:s}",
+	    "hash", word_text(&receipt->hash), "transactionIndex",
+	    quantity(receipt->index), "blockNumber",
+	    quantity(receipt->block_number), "blockHash",
+	    word_text(&receipt->block_hash), "from",
+	    address_text(&receipt->from), "to", address_text(&receipt->to),
+	    "nonce", quantity(receipt->nonce), "input", input, "value", "0x0",
+	    "type", "0x2");
+}
+
 /* ---- development ------------------------------------------------------- */
 
 /* The block from which a change holds; it is made at once, unless blocks are
@@ -607,6 +635,7 @@ static const struct simchain_method methods[] = {
 	{ "eth_gasPrice", eth_gas_price },
 	{ "eth_getBalance", eth_get_balance },
 	{ "eth_getBlockByNumber", eth_get_block_by_number },
+	{ "eth_getTransactionByHash", eth_get_transaction_by_hash },
 	{ "eth_getTransactionCount", eth_get_transaction_count },
 	{ "eth_getTransactionReceipt", eth_get_transaction_receipt },
 	{ "eth_maxPriorityFeePerGas", eth_max_priority_fee },

@@ -561,6 +561,9 @@ include_transaction(struct sim_state *sim, struct sim_block *block,
 	receipt->hash = tx->hash;
 	receipt->from = tx->from;
 	receipt->to = tx->to;
+	receipt->nonce = tx->nonce;
+	receipt->data_len = tx->data_len;
+	memcpy(receipt->data, tx->data, sizeof(receipt->data));
 	receipt->block_number = block->number;
 	receipt->index = index;
 	receipt->success = execute(sim, tx);

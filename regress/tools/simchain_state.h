@@ -89,6 +89,9 @@ struct sim_receipt {
 	uint64_t index; /* in its block */
 	uint64_t gas_used;
 	uint64_t gas_price;
+	uint64_t nonce;
+	size_t data_len; /* as of the transaction, with what fits of data */
+	uint8_t data[4 + ETH_WORD_LEN];
 	bool success;
 };
 

@@ -60,6 +60,11 @@ struct rig {
 	unsigned int failure;
 	const char *failure_text;
 
+	/* endpoints that misbehave, as masks; any is endpoint 0 */
+	unsigned int frozen; /* its head stands still since 1000 s */
+	unsigned int ahead;  /* its head is out of this world */
+	unsigned int lies;   /* other facts */
+
 	/* the chain */
 	uint64_t chain_id, kms_app_id, head;
 	int64_t head_age_s;
@@ -76,6 +81,7 @@ struct rig {
 	uint64_t nonce_pending, nonce_latest, tip, base_fee;
 	bool poor, mined;
 	uint64_t tx_status, mined_block;
+	const char *revert_reason; /* NULL: not known */
 	unsigned int sent;
 	uint8_t raw[1024]; /* of the last transaction sent */
 	size_t raw_len;
@@ -135,9 +141,15 @@ rig_fill(struct rig *rig, const struct rig_question *question,
 	const struct registry_question *q = &question->q;
 	const struct instance_facts *facts;
 
+	unsigned int endpoint =
+	    q->endpoint == MSG_ENDPOINT_ANY ? 0 : q->endpoint;
+	uint64_t head = rig->head + (rig->ahead >> endpoint & 1 ? 1000000 : 0);
+
 	a->kind = q->kind;
-	a->block = q->block != 0 ? q->block : rig->head;
-	a->block_time = rig->now.wall_ms / 1000 - rig->head_age_s;
+	a->endpoint = endpoint;
+	a->block = q->block != 0 ? q->block : head;
+	a->block_time = rig->now.wall_ms / 1000 - rig->head_age_s -
+	    (rig->frozen >> endpoint & 1 ? 1000 : 0);
 	a->chain_id = rig->chain_id;
 	switch (q->kind) {
 	case REGISTRY_INSTANCE:
@@ -146,6 +158,7 @@ rig_fill(struct rig *rig, const struct rig_question *question,
 		    !(rig->final_without_instances && q->block != 0 &&
 			q->block == rig->final_block))
 			a->instance = *facts;
+		a->instance.app_id ^= rig->lies >> endpoint & 1;
 		break;
 	case REGISTRY_MEMBERS:
 		assert_int_equal(q->app_id, RIG_KMS_APP);
@@ -153,12 +166,14 @@ rig_fill(struct rig *rig, const struct rig_question *question,
 		memcpy(a->members, rig->members, sizeof(rig->members));
 		break;
 	case REGISTRY_HASH:
-		a->head = rig->head;
+		a->head = head;
 		a->head_time = a->block_time;
-		a->block = q->finalized	   ? rig->final_block
+		a->block = q->block != 0   ? q->block
+		    : q->finalized	   ? rig->final_block
 		    : rig->hash_block != 0 ? rig->hash_block
-					   : rig->head;
+					   : head;
 		a->hash = q->finalized ? rig->final_hash : rig->hash;
+		a->hash.bytes[7] ^= (uint8_t)(rig->lies >> endpoint & 1);
 		a->kms_app_id = rig->kms_app_id;
 		break;
 	case REGISTRY_TX_INPUTS:
@@ -170,7 +185,7 @@ rig_fill(struct rig *rig, const struct rig_question *question,
 			a->balance.bytes[12] = 1;
 		break;
 	case REGISTRY_SEND:
-		rig->sent++;
+		rig->sent += endpoint == 0; /* once, of all */
 		memcpy(rig->raw, question->raw, q->raw_len);
 		rig->raw_len = q->raw_len;
 		keccak256(rig->raw, rig->raw_len, a->hash.bytes);
@@ -181,6 +196,9 @@ rig_fill(struct rig *rig, const struct rig_question *question,
 		a->mined = rig->mined;
 		a->tx_status = rig->tx_status;
 		a->block = rig->mined_block;
+		if (rig->revert_reason != NULL)
+			(void)snprintf(
+			    a->text, sizeof(a->text), "%s", rig->revert_reason);
 		break;
 	}
 }

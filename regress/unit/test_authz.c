@@ -116,8 +116,19 @@ app_and_version(void **state)
 	facts.version_id_answered = 2;
 	refused(&facts, "version is not registered");
 	facts = good();
-	facts.version_id = facts.version_id_answered = REGISTRY_ID_HUGE;
+	for (size_t i = 0; i < 3; i++) {
+		facts = good();
+		facts.version_id = facts.version_id_answered = bad_ids[i];
+		refused(&facts, "version is not registered");
+	}
+	/* What a registry answers for a version that it does not know. */
+	facts = good();
+	facts.version_id_answered = 0;
 	refused(&facts, "version is not registered");
+	facts = good();
+	facts.version_id = INT64_MAX;
+	facts.version_id_answered = INT64_MAX;
+	passes(&facts);
 	for (uint64_t status = 1; status < 300; status++) {
 		facts = good();
 		facts.app_status = status;
@@ -169,22 +180,36 @@ freshness(void **state)
 	int64_t s = RIG_WALL / 1000;
 
 	(void)state;
-	assert_null(head_guard_check(&guard, 1000, s, now, 120000));
-	assert_null(head_guard_check(&guard, 936, s, now, 120000));
-	assert_non_null(head_guard_check(&guard, 935, s, now, 120000));
-	assert_non_null(head_guard_check(&guard, 0, s, now, 120000));
-	assert_null(head_guard_check(&guard, 1000, s - 120, now, 120000));
-	assert_non_null(head_guard_check(&guard, 1000, s - 121, now, 120000));
-	assert_null(head_guard_check(&guard, 1000, s + 120, now, 120000));
-	assert_non_null(head_guard_check(&guard, 1000, s + 121, now, 120000));
+	assert_null(head_guard_check(&guard, 0, 1000, s, now, 120000));
+	assert_null(head_guard_check(&guard, 0, 936, s, now, 120000));
+	assert_non_null(head_guard_check(&guard, 0, 935, s, now, 120000));
+	assert_non_null(head_guard_check(&guard, 0, 0, s, now, 120000));
+	assert_null(head_guard_check(&guard, 0, 1000, s - 120, now, 120000));
+	assert_non_null(
+	    head_guard_check(&guard, 0, 1000, s - 121, now, 120000));
+	assert_null(head_guard_check(&guard, 0, 1000, s + 120, now, 120000));
+	assert_non_null(
+	    head_guard_check(&guard, 0, 1000, s + 121, now, 120000));
 	/* Switched off, for a chain that mines on demand. */
-	assert_null(head_guard_check(&guard, 1000, s - 99999, now, 0));
+	assert_null(head_guard_check(&guard, 0, 1000, s - 99999, now, 0));
 	/* What was not believed does not raise the mark. */
-	assert_non_null(head_guard_check(&guard, 9000, s - 121, now, 120000));
-	assert_null(head_guard_check(&guard, 1000, s, now, 120000));
-	assert_null(head_guard_check(&guard, 1100, s, now, 120000));
-	assert_non_null(head_guard_check(&guard, 1000, s, now, 120000));
-	assert_non_null(head_guard_check(&guard, UINT64_MAX, s, now, 120000));
+	assert_non_null(
+	    head_guard_check(&guard, 0, 9000, s - 121, now, 120000));
+	assert_null(head_guard_check(&guard, 0, 1000, s, now, 120000));
+	assert_null(head_guard_check(&guard, 0, 1100, s, now, 120000));
+	assert_non_null(head_guard_check(&guard, 0, 1000, s, now, 120000));
+	assert_non_null(
+	    head_guard_check(&guard, 0, UINT64_MAX, s, now, 120000));
+	/* A head out of this world is remembered, of that endpoint alone. */
+	assert_null(head_guard_check(&guard, 0, INT64_MAX, s, now, 120000));
+	assert_non_null(head_guard_check(&guard, 0, 1100, s, now, 120000));
+	assert_null(head_guard_check(&guard, 1, 900, s, now, 120000));
+	assert_null(head_guard_check(&guard, 15, 900, s, now, 120000));
+	assert_null(
+	    head_guard_check(&guard, MSG_ENDPOINT_ANY, 500, s, now, 120000));
+	assert_non_null(
+	    head_guard_check(&guard, MSG_ENDPOINT_ANY, 435, s, now, 120000));
+	assert_null(head_guard_check(&guard, 1, 836, s, now, 120000));
 }
 
 int

@@ -202,6 +202,7 @@ children_get_their_own(void **state)
 	assert_non_null(strstr(slices[ROLE_KEEPER].text, "identity=local\n"));
 	assert_non_null(strstr(slices[ROLE_KEEPER].text, "node-tick=30000\n"));
 	assert_null(strstr(slices[ROLE_KEEPER].text, "rpc-url"));
+	assert_non_null(strstr(slices[ROLE_KEEPER].text, "rpc-endpoints=1\n"));
 	assert_non_null(strstr(slices[ROLE_RPC].text, "rpc-url=http://a/\n"));
 	assert_null(strstr(slices[ROLE_PEER].text, "rpc-url"));
 	assert_null(strstr(slices[ROLE_NET].text, "chain-id"));

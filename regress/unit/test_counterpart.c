@@ -2,6 +2,8 @@
 
 #include "kms-keeper/counterpart.h"
 
+#define REPLAY_TEST_MAX 1000
+
 static struct rig rig;
 static struct counterparts *cs;
 static struct p384_point keys[2];
@@ -31,6 +33,7 @@ make(uint64_t app_rate)
 		.ttl_ms = 180000,
 		.max_head_age_ms = 120000,
 		.app_rate = app_rate,
+		.replay_max = REPLAY_TEST_MAX,
 		.hash_key = { 1 },
 	};
 
@@ -335,8 +338,7 @@ strangers(void **state)
 	struct wait wait;
 
 	(void)state;
-	assert_int_equal(
-	    replay_check_and_add(&hot->replay, nonce, rig.now.boot_ms), 0);
+	assert_int_equal(counterpart_remember(hot, nonce, rig.now), 0);
 	counterpart_unpin(hot); /* not even pinned */
 	for (unsigned int n = 10; n < 10000; n++) {
 		c = pin(n);
@@ -349,8 +351,7 @@ strangers(void **state)
 	assert_ptr_equal(pin(1), hot);
 	assert_int_equal(authorise(hot, &wait), 0);
 	assert_int_equal(
-	    replay_check_and_add(&hot->replay, nonce, rig.now.boot_ms),
-	    KMS_EREPLAY);
+	    counterpart_remember(hot, nonce, rig.now), KMS_EREPLAY);
 	assert_ptr_equal(pin(2), busy);
 	counterpart_unpin(hot);
 	counterpart_unpin(busy);
@@ -413,17 +414,125 @@ lookups_under_way(void **state)
 }
 
 static void
-expire(void **state)
+remember(struct counterpart *c, unsigned int n, int expected)
 {
-	struct counterpart *c = authorised(1);
+	uint8_t nonce[AEAD_NONCE_LEN] = { 0 };
+
+	memcpy(nonce, &n, sizeof(n));
+	assert_int_equal(counterpart_remember(c, nonce, rig.now), expected);
+}
+
+/* All windows together are bounded, and idle ones are swept. */
+static void
+replay_memory_is_bounded(void **state)
+{
+	struct counterpart *a = pin(1), *b = pin(2);
+
+	(void)state;
+	for (unsigned int n = 0; n < REPLAY_TEST_MAX - 1; n++)
+		remember(a, n, 0);
+	remember(b, 0, 0);
+	assert_int_equal(counterparts_replay_count(cs), REPLAY_TEST_MAX);
+	remember(b, 1, KMS_EBUSY);
+	remember(a, REPLAY_TEST_MAX, KMS_EBUSY);
+	/* Known or not, it is refused. */
+	remember(a, 1, KMS_EBUSY);
+	counterpart_unpin(a);
+	counterpart_unpin(b);
+	/* Nobody uses them; the sweep makes room for others. */
+	rig_pass(&rig, COUNTERPART_REPLAY_REACH_MS - 1000);
+	counterparts_tick(cs, rig.now);
+	assert_int_equal(counterparts_replay_count(cs), REPLAY_TEST_MAX);
+	rig_pass(&rig, 2000);
+	counterparts_tick(cs, rig.now);
+	assert_int_equal(counterparts_replay_count(cs), REPLAY_TEST_MAX);
+	rig_pass(&rig, COUNTERPARTS_TICK_MS);
+	counterparts_tick(cs, rig.now);
+	assert_int_equal(counterparts_replay_count(cs), 0);
+	remember(pin(3), 1, 0);
+	remember(pin(3), 1, KMS_EREPLAY);
+	/* Own entries that ran out make room without a sweep. */
+	for (unsigned int n = 2; n <= REPLAY_TEST_MAX; n++)
+		remember(pin(3), n, 0);
+	rig_pass(&rig, COUNTERPART_REPLAY_REACH_MS + 1000);
+	remember(pin(3), 1, 0);
+	assert_int_equal(counterparts_replay_count(cs), 1);
+}
+
+/* What is dropped does not count any more. */
+static void
+dropped_windows_do_not_count(void **state)
+{
+	(void)state;
+	remember(pin(1), 1, 0);
+	unpin_all(1);
+	for (unsigned int n = 10; n < 10 + COUNTERPARTS_REFUSED_MAX; n++)
+		counterpart_unpin(pin(n));
+	assert_int_equal(counterparts_replay_count(cs), 0);
+}
+
+/* An endpoint whose head is not believed: another is asked at once. */
+static void
+failover(void **state)
+{
+	struct counterpart *c = pin(1);
 	struct wait wait;
 
 	(void)state;
-	assert_int_equal(authorise(c, &wait), 0);
-	counterparts_expire(cs);
+	assert_int_equal(registry_set_quorum(rig.registry, 1, 3), 0);
+	(void)register_app(1);
+	rig.frozen = 1U << 0;
 	assert_int_equal(authorise(c, &wait), KMS_EAGAIN);
 	rig_pump(&rig);
-	assert_int_equal(authorise(c, &wait), 0);
+	assert_int_equal(wait.error, 0);
+	assert_int_equal(c->verdict, COUNTERPART_AUTHORISED);
+	assert_non_null(strstr(rig_logged, "rpc-url 1 is not believed"));
+	/* One that names a head out of this world, and then another. */
+	rig.frozen = 0;
+	rig.ahead = 1U << 0;
+	pass(180000);
+	assert_int_equal(authorise(c, &wait), KMS_EAGAIN);
+	rig_pump(&rig);
+	assert_int_equal(wait.error, 0);
+	rig.ahead = 0;
+	pass(180000);
+	assert_int_equal(authorise(c, &wait), KMS_EAGAIN);
+	rig_pump(&rig);
+	assert_int_equal(wait.error, 0);
+	/* None that is good: an end all the same. */
+	rig.frozen = 7;
+	pass(180000);
+	assert_int_equal(authorise(c, &wait), KMS_EAGAIN);
+	rig_pump(&rig);
+	assert_int_equal(wait.calls, 1);
+	assert_int_equal(wait.error, KMS_EUNAVAIL);
+	assert_int_equal(rig.queued, 0);
+	counterpart_unpin(c);
+}
+
+static void
+quorum(void **state)
+{
+	struct counterpart *c = pin(1);
+	struct wait wait;
+
+	(void)state;
+	assert_int_equal(registry_set_quorum(rig.registry, 2, 3), 0);
+	(void)register_app(1);
+	rig.lies = 1U << 1;
+	assert_int_equal(authorise(c, &wait), KMS_EAGAIN);
+	rig_pump(&rig);
+	assert_int_equal(wait.error, 0);
+	assert_int_equal(c->verdict, COUNTERPART_AUTHORISED);
+	assert_int_equal(c->app_id, 101);
+	/* The lie alone is no verdict. */
+	rig.frozen = 1U << 0;
+	pass(180000);
+	assert_int_equal(authorise(c, &wait), KMS_EAGAIN);
+	rig_pump(&rig);
+	assert_int_equal(wait.error, KMS_EUNAVAIL);
+	assert_int_equal(c->verdict, COUNTERPART_AUTHORISED);
+	counterpart_unpin(c);
 }
 
 static void
@@ -472,7 +581,10 @@ main(void)
 		TEST(strangers),
 		TEST(full_of_pins),
 		TEST(lookups_under_way),
-		TEST(expire),
+		TEST(replay_memory_is_bounded),
+		TEST(dropped_windows_do_not_count),
+		TEST(failover),
+		TEST(quorum),
 		TEST(app_rate),
 	};
 

@@ -196,10 +196,22 @@ reverted_in_vain(void **state)
 	rig.tx_status = 0;
 	rig.mined_block = rig.head;
 	rig.nonce_pending = rig.nonce_latest = 1;
+	rig.revert_reason = "NotAuthorizedToSetHash";
 	run(50000);
 	assert_int_equal(rig.sent, 1);
+	unavailable_for("setting masterSecretHash: reverted: "
+			"NotAuthorizedToSetHash (this node's instance may not "
+			"set it)");
+	rig.revert_reason = NULL;
 	run(30000);
 	assert_int_equal(rig.sent, 2);
+	unavailable_for("setting masterSecretHash: reverted: the hash was set "
+			"before, or this node may not set it");
+	/* The next one speaks for itself. */
+	rig.mined = false;
+	run(60000);
+	assert_int_equal(rig.sent, 3);
+	unavailable_for("waiting for masterSecretHash to be set");
 }
 
 static void
@@ -407,25 +419,139 @@ own_registration(void **state)
 	unavailable_for("not a registered KMS instance");
 	rig.member_count = 1;
 	rig.instances[0].pubkey[119] ^= 1;
-	run(2000);
+	run(31000);
 	unavailable_for("local teePubkey does not match the registry");
 	/* Registered as the bare point: clients would see other bytes. */
 	memcpy(
 	    rig.instances[0].pubkey, rig.identity->point.sec1, P384_SEC1_LEN);
 	rig.instances[0].pubkey_len = P384_SEC1_LEN;
-	run(2000);
+	run(31000);
 	unavailable_for("local teePubkey does not match the registry");
 	p384_public_spki(&rig.identity->point, rig.instances[0].pubkey);
 	rig.instances[0].pubkey_len = P384_SPKI_LEN;
 	rig.instances[0].app_id = rig.instances[0].app_id_answered = 50;
-	run(2000);
+	run(31000);
 	unavailable_for("not one of the KMS app");
 	rig.instances[0].app_id = rig.instances[0].app_id_answered =
 	    RIG_KMS_APP;
 	rig.instances[0].zk_verified = false;
-	run(2000);
+	run(31000);
 	unavailable_for("zkVerified");
 	assert_int_equal(rig.asked[REGISTRY_TX_INPUTS], 0);
+}
+
+/* Nobody has registered this node: it looks less and less often, and at once
+ * less seldom when something changes. */
+static void
+unregistered_waits(void **state)
+{
+	unsigned int asked;
+
+	(void)state;
+	rig.member_count = 0;
+	run(4000);
+	assert_in_range(rig.asked[REGISTRY_HASH], 3, 4);
+	run(300000);
+	assert_in_range(rig.asked[REGISTRY_HASH], 13, 17);
+	rig.member_count = 1;
+	rig.instances[0].zk_verified = false;
+	run(31000);
+	unavailable_for("zkVerified");
+	asked = rig.asked[REGISTRY_HASH];
+	run(31000);
+	assert_in_range(rig.asked[REGISTRY_HASH] - asked, 3, 6);
+	/* Where a transaction is awaited it looks every second. */
+	rig.instances[0].zk_verified = true;
+	rig.stall = 1U << REGISTRY_RECEIPT;
+	run(31000);
+	unavailable_for("waiting for masterSecretHash");
+	asked = rig.asked[REGISTRY_HASH];
+	run(30000);
+	assert_in_range(rig.asked[REGISTRY_HASH] - asked, 20, 31);
+}
+
+static void
+fees_beyond_reason(void **state)
+{
+	(void)state;
+	rig.base_fee = 999500000001; /* wei; doubled, and a tip of 1 gwei */
+	run(3000);
+	unavailable_for("fees beyond the limit of 2000 gwei");
+	unavailable_for("base fee 999500000001 wei");
+	assert_int_equal(rig.sent, 0);
+	rig.base_fee--;
+	run(10000);
+	assert_int_equal(rig.sent, 1);
+	/* Nor by raising them for ever. */
+	run(200000);
+	assert_int_equal(rig.sent, 1);
+	unavailable_for("to replace a stuck transaction");
+}
+
+/* Of three endpoints, asked one at a time, two are unusable. */
+static void
+failover(void **state)
+{
+	uint8_t secret[MASTER_SECRET_LEN];
+
+	(void)state;
+	assert_int_equal(registry_set_quorum(rig.registry, 1, 3), 0);
+	rig.ahead = 1U << 0;
+	rig.frozen = 1U << 1;
+	run(1000);
+	/* Once believed for what it said, and then never again. */
+	rig.ahead = 0;
+	become_ready(secret);
+	for (int i = 0; i < 20; i++) {
+		run(31000);
+		assert_non_null(readiness_master(r));
+	}
+	assert_string_equal(reason(), "");
+}
+
+static void
+quorum(void **state)
+{
+	uint8_t secret[MASTER_SECRET_LEN];
+
+	(void)state;
+	assert_int_equal(registry_set_quorum(rig.registry, 2, 3), 0);
+	rig.lies = 1U << 0;
+	become_ready(secret);
+	rig.ahead = 1U << 0;
+	run(700000);
+	assert_memory_equal(readiness_master(r), secret, sizeof(secret));
+	rig.ahead = 0;
+	/* Two that differ from each other. */
+	rig.frozen = 1U << 1;
+	run(570000);
+	assert_non_null(readiness_master(r));
+	run(100000);
+	unavailable_for("rpc-quorum 2 is not reached: ");
+	unavailable_for("rpc-url 1 answers at block");
+	unavailable_for("rpc-url 2 reports another time of block");
+	unavailable_for("rpc-url 3 reports another masterSecretHash");
+	assert_int_equal(wiped, 0);
+	rig.frozen = rig.lies = 0;
+	run(31000);
+	assert_memory_equal(readiness_master(r), secret, sizeof(secret));
+}
+
+/* A lie that stands at a finalized block for one endpoint alone. */
+static void
+one_liar_wipes_nothing(void **state)
+{
+	uint8_t secret[MASTER_SECRET_LEN];
+
+	(void)state;
+	assert_int_equal(registry_set_quorum(rig.registry, 2, 3), 0);
+	become_ready(secret);
+	rig.final_hash = rig.hash;
+	rig.final_block = rig.head;
+	rig.lies = 1U << 2;
+	run(7200000);
+	assert_int_equal(wiped, 0);
+	assert_memory_equal(readiness_master(r), secret, sizeof(secret));
 }
 
 /* The hash goes and comes back: the same secret serves again. */
@@ -735,6 +861,11 @@ main(void)
 		TEST(others_hash),
 		TEST(configuration_mismatches),
 		TEST(own_registration),
+		TEST(unregistered_waits),
+		TEST(fees_beyond_reason),
+		TEST(failover),
+		TEST(quorum),
+		TEST(one_liar_wipes_nothing),
 		TEST(short_reorganisation),
 		TEST(reset_is_final),
 		TEST(reset_with_an_open_transaction),

@@ -134,10 +134,12 @@ errors(void **state)
 	error_answer(
 	    "{\"code\":3,\"message\":\"m\",\"data\":\"0xd7d88fdf\"}", &answer);
 	assert_string_equal(answer.text, "m (MasterSecretHashAlreadySet)");
+	assert_string_equal(answer.reason, "MasterSecretHashAlreadySet");
 	assert_true(answer.reverted);
 	error_answer(
 	    "{\"code\":-32000,\"message\":\"VM Revert\",\"data\":7}", &answer);
 	assert_string_equal(answer.text, "VM Revert");
+	assert_string_equal(answer.reason, "");
 	assert_true(answer.reverted);
 
 	(void)snprintf(longest, sizeof(longest),
@@ -321,6 +323,65 @@ objects(void **state)
 	    KMS_EPROTO);
 }
 
+static int
+transaction(const char *from, const char *to, const char *input,
+    struct rpc_transaction *out)
+{
+	char text[1024];
+	json_t *value;
+	int error;
+
+	(void)snprintf(text, sizeof(text),
+	    "{\"hash\":\"" HASH "\",\"from\":%s,\"to\":%s,\"input\":%s}", from,
+	    to, input);
+	value = json_loads(text, 0, NULL);
+	assert_non_null(value);
+	error = rpc_parse_transaction(value, out);
+	json_decref(value);
+	return error;
+}
+
+#define ADDRESS "\"0xABabababababababababababababababababab01\""
+
+static void
+transactions(void **state)
+{
+	static const char *const bad[] = { "null", "1", "\"\"", "\"0x\"",
+		"\"0xababababababababababababababababababab\"",
+		"\"0xababababababababababababababababababababab\"",
+		"\"abababababababababababababababababababab\"" };
+	char input[2 * RPC_INPUT_MAX + 16] = "\"0x";
+	struct rpc_transaction t;
+	json_t *null = json_null();
+
+	(void)state;
+	assert_int_equal(transaction(ADDRESS, ADDRESS, "\"0x\"", &t), 0);
+	assert_int_equal(t.hash.bytes[0], 0xab);
+	assert_int_equal(t.from.bytes[19], 1);
+	assert_int_equal(t.to.bytes[0], 0xab);
+	assert_int_equal(t.input_len, 0);
+	assert_int_equal(transaction(ADDRESS, ADDRESS, "\"0x1F02\"", &t), 0);
+	assert_int_equal(t.input_len, 2);
+	assert_memory_equal(t.input, "\x1f\x02", 2);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		assert_int_equal(
+		    transaction(bad[i], ADDRESS, "\"0x\"", &t), KMS_EPROTO);
+		assert_int_equal(
+		    transaction(ADDRESS, bad[i], "\"0x\"", &t), KMS_EPROTO);
+	}
+	assert_int_equal(transaction(ADDRESS, ADDRESS, "7", &t), KMS_EPROTO);
+	assert_int_equal(
+	    transaction(ADDRESS, ADDRESS, "\"0x1\"", &t), KMS_EPROTO);
+	for (size_t len = RPC_INPUT_MAX; len <= RPC_INPUT_MAX + 1; len++) {
+		memset(input + 3, 'c', 2 * len);
+		memcpy(input + 3 + 2 * len, "\"", 2);
+		assert_int_equal(transaction(ADDRESS, ADDRESS, input, &t),
+		    len == RPC_INPUT_MAX ? 0 : KMS_ETOOBIG);
+	}
+	assert_int_equal(rpc_parse_transaction(null, &t), KMS_ENOENT);
+	assert_int_equal(rpc_parse_transaction(NULL, &t), KMS_EPROTO);
+}
+
 /* ---- mutations ----------------------------------------------------------- */
 
 static uint64_t
@@ -335,6 +396,7 @@ next_random(uint64_t *seed)
 static void
 check_result(const json_t *result)
 {
+	struct rpc_transaction t;
 	struct rpc_receipt r;
 	struct rpc_block b;
 	struct eth_word word;
@@ -350,6 +412,8 @@ check_result(const json_t *result)
 	(void)rpc_parse_block(result, &b);
 	if (rpc_parse_receipt(result, &r) == 0)
 		assert_in_range(r.status, 0, 1);
+	if (rpc_parse_transaction(result, &t) == 0)
+		assert_in_range(t.input_len, 0, RPC_INPUT_MAX);
 	buf_free(&out);
 }
 
@@ -366,6 +430,9 @@ mutations(void **state)
 		("{\"jsonrpc\":\"2.0\",\"id\":17,\"result\":{\"status\":"
 		 "\"0x1\","
 		 "\"transactionHash\":\"" HASH "\",\"blockNumber\":\"0x1\"}}"),
+		("{\"jsonrpc\":\"2.0\",\"id\":17,\"result\":{\"hash\":\"" HASH
+		 "\",\"from\":" ADDRESS ",\"to\":" ADDRESS
+		 ",\"input\":\"0x1a\"}}"),
 	};
 	static const char letters[] = "[]{}\",:\\ 017xaf\n\xff";
 	uint64_t seed = 521288629546311U;
@@ -373,12 +440,14 @@ mutations(void **state)
 
 	(void)state;
 	for (size_t n = 0; n < MUTATIONS; n++) {
-		size_t len = strlen(seeds[n % 4]);
+		const char *seed_text =
+		    seeds[n % (sizeof(seeds) / sizeof(seeds[0]))];
+		size_t len = strlen(seed_text);
 		struct rpc_answer answer;
 		char *text = malloc(len + 1);
 
 		assert_non_null(text);
-		memcpy(text, seeds[n % 4], len);
+		memcpy(text, seed_text, len);
 		for (uint64_t i = next_random(&seed) % 4; i > 0; i--)
 			text[next_random(&seed) % len] =
 			    letters[next_random(&seed) % (sizeof(letters) - 1)];
@@ -408,6 +477,7 @@ main(void)
 		cmocka_unit_test(quantities),
 		cmocka_unit_test(data_and_words),
 		cmocka_unit_test(objects),
+		cmocka_unit_test(transactions),
 		cmocka_unit_test(mutations),
 	};
 
