@@ -296,6 +296,19 @@ clear:
 	return error;
 }
 
+int
+store_drop(
+    struct store *store, uint64_t app_id, const void *key, size_t key_len)
+{
+	struct slot slot;
+
+	slot_find(store, app_id, key, key_len, &slot);
+	if (slot.record == NULL)
+		return KMS_ENOENT;
+	record_free(store, slot.record);
+	return 0;
+}
+
 /* ---- time ---------------------------------------------------------------- */
 
 static bool

@@ -94,6 +94,7 @@ struct store_record {
 	int64_t updated_at_ms;
 	int64_t ttl_ms;
 	uint64_t sequence; /* of its last change */
+	uint32_t origin;   /* who sent exactly this version; 0: nobody */
 	enum store_state state;
 };
 
@@ -150,6 +151,9 @@ struct store_incoming {
 	int64_t updated_at_ms;
 	int64_t ttl_ms; /* any; what is not in 0..2^53 is 0 */
 	bool tombstone;
+	bool expired; /* an expired stub: value holds its first 32 stored bytes
+			at most, ttl_ms is the one it ran out of */
+	uint32_t origin; /* the sender, for store_record.origin; 0: untold */
 	bool revive; /* the answer to a record_request for an evicted stub: the
 			same version gives it its value back */
 };
@@ -172,6 +176,14 @@ struct store_merge_result {
  * tried). A record rejected for "memory" or "quota" may be sent again. */
 struct store_merge_result store_merge(struct store *store, uint64_t app_id,
     const struct store_incoming *incoming, struct kms_time now);
+
+/*
+ * Forget one record of any state as if it had never been here. KMS_ENOENT.
+ * For the node that was away longer than the retention: what it drops was
+ * deleted, and the tombstones are gone.
+ */
+int store_drop(
+    struct store *store, uint64_t app_id, const void *key, size_t key_len);
 
 /* ---- time ---------------------------------------------------------------- */
 
@@ -214,6 +226,18 @@ void store_keys_free(struct store_keys *keys);
 typedef bool (*store_each_fn)(const struct store_record *record, void *arg);
 void store_each(
     const struct store *store, uint64_t app_id, store_each_fn each, void *arg);
+
+/* Call each with every app that has a record of any state, in any order. */
+typedef void (*store_each_app_fn)(uint64_t app_id, void *arg);
+void store_each_app(
+    const struct store *store, store_each_app_fn each, void *arg);
+
+/* Changes whenever a record of the app comes, goes, or changes its contents or
+ * state, and never returns to what it was; 0: the app has no records. O(1). */
+uint64_t store_app_version(const struct store *store, uint64_t app_id);
+
+/* Records of any state of an app. O(1). */
+uint64_t store_app_records(const struct store *store, uint64_t app_id);
 
 struct store_stats {
 	uint64_t namespaces; /* apps with a record of any state */
@@ -264,10 +288,15 @@ void store_cursor_close(struct store_cursor *cursor);
 bool store_cursor_next(struct store_cursor *cursor, struct kms_time now,
     struct store_record *record);
 
+/* What store_cursor_next would return, without going on. */
+bool store_cursor_peek(const struct store_cursor *cursor, struct kms_time now,
+    struct store_record *record);
+
 /*
  * Every current peer has acknowledged the changes up to this sequence:
  * tombstones and stubs above it outlive their retention while there is room.
- * UINT64_MAX, the start, holds nothing back.
+ * UINT64_MAX, the start, holds nothing back. Eviction, too, prefers live
+ * records at or below it: what no peer holds yet is not given up first.
  */
 void store_set_low_mark(struct store *store, uint64_t sequence);
 

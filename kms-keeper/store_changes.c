@@ -62,14 +62,32 @@ store_cursor_close(struct store_cursor *cursor)
 	cursor->store = NULL;
 }
 
+static struct record *
+cursor_record(const struct store_cursor *cursor)
+{
+	if (cursor->at != NULL)
+		return cursor->at;
+	return first_after(cursor->store, cursor->after);
+}
+
+bool
+store_cursor_peek(const struct store_cursor *cursor, struct kms_time now,
+    struct store_record *view)
+{
+	const struct record *record = cursor_record(cursor);
+
+	if (record == NULL)
+		return false;
+	record_view(record, now, view);
+	return true;
+}
+
 bool
 store_cursor_next(
     struct store_cursor *cursor, struct kms_time now, struct store_record *view)
 {
-	struct record *record = cursor->at;
+	struct record *record = cursor_record(cursor);
 
-	if (record == NULL)
-		record = first_after(cursor->store, cursor->after);
 	if (record == NULL)
 		return false;
 	record_view(record, now, view);

@@ -30,6 +30,7 @@ struct record {
 	uint32_t value_len;
 	uint32_t heap_index;
 	uint32_t key_len;
+	uint32_t origin;
 	uint8_t state; /* enum store_state or RECORD_DETACHED */
 	bool pinned;   /* a cursor may stand here */
 	uint8_t key[];
@@ -49,6 +50,7 @@ struct namespace
 	uint64_t charged; /* record_charge of the live ones */
 	uint64_t dead_count;
 	uint64_t dead_bytes; /* record_charge of the dead ones */
+	uint64_t version;    /* of store->touched, at the last change */
 };
 
 struct ttl_slot {
@@ -77,6 +79,7 @@ struct store {
 	struct store_cursor *cursors;
 	uint64_t low_mark;
 	uint64_t lost_mark;
+	uint64_t touched; /* counts the changes of all apps */
 	struct store_stats stats;
 };
 
@@ -114,6 +117,7 @@ struct content {
 	struct vector_clock clock;
 	int64_t updated_at_ms;
 	int64_t ttl_ms;
+	uint32_t origin;
 };
 
 /* Are that many stored bytes within max_value_size and its slack? */

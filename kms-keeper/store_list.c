@@ -169,3 +169,28 @@ store_each(
 		if (!each_of_namespace(ns, each, arg))
 			return;
 }
+
+void
+store_each_app(const struct store *store, store_each_app_fn each, void *arg)
+{
+	const struct namespace *ns;
+
+	for (ns = store->namespaces; ns != NULL; ns = ns->hh.next)
+		each(ns->app_id, arg);
+}
+
+uint64_t
+store_app_version(const struct store *store, uint64_t app_id)
+{
+	const struct namespace *ns = namespace_find(store, app_id);
+
+	return ns != NULL ? ns->version : 0;
+}
+
+uint64_t
+store_app_records(const struct store *store, uint64_t app_id)
+{
+	const struct namespace *ns = namespace_find(store, app_id);
+
+	return ns != NULL ? ns->live_count + ns->dead_count : 0;
+}

@@ -96,6 +96,8 @@ keep_joined(struct store *store, struct record *record,
 		return rejected(error_reason(error));
 	vector_clock_clear(&store->members, &record->clock);
 	record->clock = joined;
+	record->origin = 0;
+	record->ns->version = ++store->touched;
 	record_changed(store, record);
 	return merged(false);
 }
@@ -115,10 +117,11 @@ content_fill(struct content *content, const struct store_incoming *in,
 		content->state = STORE_TOMBSTONE;
 		return 0;
 	}
-	if (theirs->ttl_ms > 0 &&
-	    !__builtin_add_overflow(
-		theirs->updated_at_ms, theirs->ttl_ms, &due) &&
-	    due <= now.wall_ms) {
+	if (in->expired ||
+	    (theirs->ttl_ms > 0 &&
+		!__builtin_add_overflow(
+		    theirs->updated_at_ms, theirs->ttl_ms, &due) &&
+		due <= now.wall_ms)) {
 		content->state = STORE_EXPIRED;
 		if (len > MERGE_HEAD_LEN)
 			len = MERGE_HEAD_LEN;
@@ -131,7 +134,7 @@ take(struct store *store, struct slot *slot, const struct store_incoming *in,
     const struct merge_version *theirs, bool join, bool changed,
     struct kms_time now)
 {
-	struct content content = { 0 };
+	struct content content = { .origin = join ? 0 : in->origin };
 	int error;
 
 	if (join)

@@ -6,6 +6,9 @@
 #include "common/err.h"
 #include "kms-keeper/store_internal.h"
 
+/* Of the least recently used, for one that may go: a bound for the work. */
+#define VICTIMS_LOOKED_AT 64
+
 /* ---- finding ------------------------------------------------------------- */
 
 static unsigned
@@ -146,6 +149,7 @@ record_detach(struct store *store, struct record *record)
 {
 	struct namespace *ns = record->ns;
 
+	ns->version = ++store->touched;
 	switch (record->state) {
 	case RECORD_DETACHED:
 		return;
@@ -330,6 +334,7 @@ record_view(
 	view->updated_at_ms = record->updated_at_ms;
 	view->ttl_ms = record->ttl_ms;
 	view->sequence = record->sequence;
+	view->origin = record->origin;
 	view->state = (enum store_state)record->state;
 	if (record_is_overdue(record, now)) {
 		view->state = STORE_EXPIRED;
@@ -397,19 +402,34 @@ quota_check(const struct store *store, const struct slot *slot, uint64_t cost)
 	return rest + cost > limit ? KMS_ETOOBIG : 0;
 }
 
+/* The least recently used record that every peer holds; when none of the
+ * first few is, the least recently used. */
+static struct record *
+next_victim(const struct store *store, const struct namespace *ns)
+{
+	struct record *record = TAILQ_FIRST(&ns->used);
+
+	for (int i = 0; i < VICTIMS_LOOKED_AT && record != NULL; i++) {
+		if (record->sequence <= store->low_mark)
+			return record;
+		record = TAILQ_NEXT(record, order);
+	}
+	return TAILQ_FIRST(&ns->used);
+}
+
 /* Evict the least recently used until cost more fits, as quota_check has
  * found it would. */
 static void
 make_room(struct store *store, struct namespace *ns, uint64_t cost,
     struct kms_time now)
 {
-	struct record *oldest;
+	struct record *victim;
 
 	while (ns->charged + cost > app_limit(store, ns)) {
-		oldest = TAILQ_FIRST(&ns->used);
-		if (oldest == NULL)
+		victim = next_victim(store, ns);
+		if (victim == NULL)
 			return;
-		record_evict(store, oldest, now);
+		record_evict(store, victim, now);
 	}
 }
 
@@ -424,6 +444,7 @@ record_install(
 	record->clock = content->clock;
 	record->updated_at_ms = content->updated_at_ms;
 	record->ttl_ms = content->ttl_ms;
+	record->origin = content->origin;
 	content->value = NULL;
 	content->value_len = 0;
 	memset(&content->clock, 0, sizeof(content->clock));

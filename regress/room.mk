@@ -1,5 +1,5 @@
 # Tools and helpers of the tests. A tool NAME lists its sources in NAME_SRC.
-TOOLS := simchain fakechild inject lend
+TOOLS := simchain fakechild inject lend sim
 simchain_STATE := regress/tools/simchain_state.c regress/tools/simchain_abi.c \
 	regress/tools/simchain_file.c regress/tools/simchain_method.c \
 	regress/tools/simchain_rpc.c
@@ -12,3 +12,6 @@ inject_SRC := regress/tools/inject.c
 lend_SRC := regress/tools/lend.c
 # linked into every unit test
 unit_SRC := $(simchain_STATE)
+# a cluster in one thread
+sim_SRC := regress/sim/sim.c regress/sim/sim_world.c regress/sim/sim_plan.c \
+	regress/sim/sim_actor.c regress/sim/sim_check.c
