@@ -454,12 +454,25 @@ static int
 check_replicas(const struct app_context *c, const struct app_body *body,
     struct app_answer *answer)
 {
-	if (!body->has_min_replicas ||
-	    (uint64_t)body->min_replicas <= c->peer_count)
+	uint64_t n = body->has_min_replicas ? (uint64_t)body->min_replicas : 0;
+	int error = 0;
+
+	if (n == 0)
 		return 0;
-	return refuse(answer, 400,
-	    "min_replicas: expected at most %zu, the number of current peers",
-	    c->peer_count);
+	if (n > c->peer_count)
+		error = KMS_ERANGE;
+	else if (c->replication != NULL)
+		error = c->replication->can_wait(
+		    c->replication->arg, c->app_id, (unsigned int)n);
+	if (error == KMS_ERANGE)
+		return refuse(answer, 400,
+		    "min_replicas: expected at most %zu, the number of "
+		    "current peers",
+		    c->peer_count);
+	if (error != 0)
+		return refuse(
+		    answer, 429, "too many writes of this app wait for peers");
+	return 0;
 }
 
 /* base64 -> value -> stored form; *stored is the caller's to free. */
@@ -508,15 +521,50 @@ seal_value(const struct app_context *c, const struct text_member *text,
 	return error == 0 ? 0 : KMS_EINVAL;
 }
 
-static void
-add_replicas(json_t *object, const struct app_body *body)
+/* The record stands; its answer may have to wait. Takes over object. */
+static int
+answer_written(const struct app_context *c, const struct app_body *body,
+    json_t *object, struct buf *plaintext, struct app_answer *answer)
 {
-	if (object == NULL)
-		return;
-	json_object_set_new(object, "replicas", json_integer(0));
-	if (body->has_min_replicas)
-		json_object_set_new(object, "replicas_met",
-		    json_boolean(body->min_replicas == 0));
+	unsigned int n =
+	    body->has_min_replicas ? (unsigned int)body->min_replicas : 0;
+	int error = n > 0 ? KMS_EUNAVAIL : 0;
+
+	metrics[METRIC_KEEPER_WRITES]++;
+	if (c->replication != NULL)
+		error = c->replication->written(c->replication->arg, c->app_id,
+		    body->key.text, body->key.len, n);
+	if (object != NULL && n > 0 && error == 0) {
+		answer->status = APP_WAITS;
+		answer->written = object;
+		return 0;
+	}
+	if (object != NULL) {
+		json_object_set_new(object, "replicas", json_integer(0));
+		if (body->has_min_replicas)
+			json_object_set_new(
+			    object, "replicas_met", json_boolean(n == 0));
+	}
+	return write_answer(object, plaintext, answer);
+}
+
+void
+answer_app_replicas(
+    struct app_answer *answer, unsigned int k, bool met, struct buf *plaintext)
+{
+	json_t *object = answer->written;
+
+	answer->written = NULL;
+	json_object_set_new(object, "replicas", json_integer(k));
+	json_object_set_new(object, "replicas_met", json_boolean(met));
+	(void)write_answer(object, plaintext, answer);
+}
+
+void
+answer_app_drop(struct app_answer *answer)
+{
+	json_decref(answer->written);
+	answer->written = NULL;
 }
 
 static int
@@ -545,12 +593,10 @@ do_put(const struct app_context *c, const struct app_body *body,
 	free(stored);
 	if (error != 0)
 		return error;
-	metrics[METRIC_KEEPER_WRITES]++;
 	object = json_pack("{s:I,s:s%,s:I}", "app_id", (json_int_t)c->app_id,
 	    "key", body->key.text, body->key.len, "updated_at_ms",
 	    (json_int_t)updated_at_ms);
-	add_replicas(object, body);
-	return write_answer(object, plaintext, answer);
+	return answer_written(c, body, object, plaintext, answer);
 }
 
 static int
@@ -568,11 +614,9 @@ do_delete(const struct app_context *c, const struct app_body *body,
 	    c->store, c->app_id, body->key.text, body->key.len, c->now);
 	if (error != 0)
 		return refuse_error(answer, error);
-	metrics[METRIC_KEEPER_WRITES]++;
 	object = json_pack("{s:I,s:s%,s:b}", "app_id", (json_int_t)c->app_id,
 	    "key", body->key.text, body->key.len, "deleted", 1);
-	add_replicas(object, body);
-	return write_answer(object, plaintext, answer);
+	return answer_written(c, body, object, plaintext, answer);
 }
 
 static int
@@ -612,6 +656,12 @@ do_get(const struct app_context *c, const struct target *target,
 	case STORE_ABSENT:
 		return refuse(answer, 404, "no such key");
 	case STORE_GONE:
+		if (!c->fetched && c->replication != NULL &&
+		    c->replication->fetch(c->replication->arg, c->app_id,
+			key->text, key->len) == 0) {
+			answer->status = APP_WAITS;
+			return 0;
+		}
 		return refuse(answer, 410,
 		    "the value was evicted to make room, and no peer has it");
 	case STORE_FOUND:

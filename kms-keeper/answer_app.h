@@ -19,8 +19,25 @@
 #define ANSWER_MAX (24u << 20) /* bytes of an answer's plaintext */
 #define ANSWER_MESSAGE_LEN 160
 
+/* What a write or a read needs of the other nodes. */
+struct app_replication {
+	/* May a write of the app wait for n peers? KMS_ERANGE: there are not
+	 * so many; KMS_EBUSY: too many of its writes wait. */
+	int (*can_wait)(void *arg, uint64_t app_id, unsigned int n);
+	/* A record was written here. With n > 0 tell when so many peers hold
+	 * it, unless an error is returned. */
+	int (*written)(void *arg, uint64_t app_id, const void *key,
+	    size_t key_len, unsigned int n);
+	/* Ask the peers for an evicted value, and tell; else KMS_E*. */
+	int (*fetch)(
+	    void *arg, uint64_t app_id, const void *key, size_t key_len);
+	void *arg;
+};
+
 struct app_context {
 	struct store *store;
+	const struct app_replication *replication; /* NULL: a node alone */
+	bool fetched;	       /* the peers were asked already */
 	const uint8_t *master; /* MASTER_SECRET_LEN bytes */
 	uint64_t app_id;
 	bool bound; /* a v2 request */
@@ -33,11 +50,18 @@ struct app_context {
 	void *random_arg;
 };
 
-/* An outcome: status 200 and the JSON appended to the plaintext, or a status
- * of section 5's table with a message that JSON need not escape. */
+#define APP_WAITS 0 /* no status yet: replicas, or a value, are awaited */
+
+/*
+ * An outcome: status 200 and the JSON appended to the plaintext, or a status
+ * of section 5's table with a message that JSON need not escape. With
+ * APP_WAITS a write goes on with answer_app_replicas, a read with answer_app
+ * and context.fetched; answer_app_drop ends it otherwise.
+ */
 struct app_answer {
 	unsigned int status;
 	char message[ANSWER_MESSAGE_LEN];
+	struct json_t *written; /* APP_WAITS: a write's answer so far */
 };
 
 /*
@@ -48,6 +72,13 @@ struct app_answer {
 void answer_app(const struct app_context *context, const struct target *target,
     const uint8_t *body, size_t body_len, struct buf *plaintext,
     struct app_answer *answer);
+
+/* The write that waited: k peers hold it. */
+void answer_app_replicas(
+    struct app_answer *answer, unsigned int k, bool met, struct buf *plaintext);
+
+/* Nobody waits for it any more; the write stays. */
+void answer_app_drop(struct app_answer *answer);
 
 /* The error code of a status (section 5): "bad_request" and so on. */
 const char *answer_app_code(unsigned int status);

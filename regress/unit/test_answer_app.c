@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "common/base64.h"
+#include "common/err.h"
 #include "crypto/pop.h"
 #include "kms-keeper/answer_app.h"
 #include "kms-keeper/derive.h"
@@ -580,6 +581,147 @@ mutations(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
+/* ---- replication --------------------------------------------------------- */
+
+static struct {
+	int can, written, fetch; /* what is answered */
+	unsigned int n;
+	unsigned int writes, fetches;
+} peers;
+
+static int
+fake_can_wait(void *arg, uint64_t app_id, unsigned int n)
+{
+	(void)arg;
+	assert_int_equal(app_id, 49);
+	peers.n = n;
+	return peers.can;
+}
+
+static int
+fake_written(
+    void *arg, uint64_t app_id, const void *key, size_t key_len, unsigned int n)
+{
+	(void)arg;
+	assert_int_equal(app_id, 49);
+	assert_int_equal(key_len, 1);
+	assert_memory_equal(key, "k", 1);
+	peers.n = n;
+	peers.writes++;
+	return peers.written;
+}
+
+static int
+fake_fetch(void *arg, uint64_t app_id, const void *key, size_t key_len)
+{
+	(void)arg;
+	(void)key;
+	(void)key_len;
+	assert_int_equal(app_id, 49);
+	peers.fetches++;
+	return peers.fetch;
+}
+
+static const struct app_replication replication = {
+	.can_wait = fake_can_wait,
+	.written = fake_written,
+	.fetch = fake_fetch,
+};
+
+static void
+replicas_wait(void **state)
+{
+	static const struct target put = { .operation = OPERATION_PUT };
+	static const char body[] =
+	    "{\"key\":\"k\",\"value\":\"AAAA\",\"min_replicas\":2}";
+	struct buf plaintext;
+
+	(void)state;
+	memset(&peers, 0, sizeof(peers));
+	context.replication = &replication;
+	context.peer_count = 2;
+	buf_init(&plaintext, ANSWER_MAX);
+	answer_app(&context, &put, (const uint8_t *)body, sizeof(body) - 1,
+	    &plaintext, &answer);
+	assert_int_equal(answer.status, APP_WAITS);
+	assert_int_equal(plaintext.len, 0);
+	assert_int_equal(peers.n, 2);
+	assert_int_equal(peers.writes, 1);
+	answer_app_replicas(&answer, 1, false, &plaintext);
+	assert_int_equal(answer.status, 200);
+	reply =
+	    json_loadb((const char *)plaintext.data, plaintext.len, 0, NULL);
+	assert_int_equal(
+	    json_integer_value(json_object_get(reply, "replicas")), 1);
+	assert_true(json_is_false(json_object_get(reply, "replicas_met")));
+	buf_clear(&plaintext);
+
+	/* The caller went away: nothing leaks. */
+	answer_app(&context, &put, (const uint8_t *)body, sizeof(body) - 1,
+	    &plaintext, &answer);
+	assert_int_equal(answer.status, APP_WAITS);
+	answer_app_drop(&answer);
+
+	/* It cannot be waited for: the write stands, and says so. */
+	peers.written = KMS_ENOMEM;
+	assert_int_equal(call_target(&put, body, sizeof(body) - 1), 200);
+	assert_true(json_is_false(json_object_get(reply, "replicas_met")));
+
+	/* Too many wait: nothing is written. */
+	peers.can = KMS_EBUSY;
+	peers.writes = 0;
+	assert_int_equal(call_target(&put, body, sizeof(body) - 1), 429);
+	assert_int_equal(peers.writes, 0);
+	context.peer_count = 1;
+	assert_int_equal(call_target(&put, body, sizeof(body) - 1), 400);
+	assert_int_equal(peers.writes, 0);
+	buf_free(&plaintext);
+}
+
+static void
+evicted_asks(void **state)
+{
+	static const struct target get = { .operation = OPERATION_GET,
+		.key = { true, 4, "gone" } };
+	uint8_t large[30000] = { 0 };
+	struct buf plaintext;
+
+	(void)state;
+	memset(&peers, 0, sizeof(peers));
+	store_free(context.store);
+	{
+		struct store_config config;
+
+		store_config_init(&config);
+		config.max_app_storage = 65536;
+		context.store = store_new(&config);
+		assert_int_equal(store_set_member(context.store, "0xaa", 4), 0);
+	}
+	context.replication = &replication;
+	for (const char *key = "gone\0a\0b\0"; *key != '\0';
+	     key += strlen(key) + 1)
+		assert_int_equal(
+		    store_put_local(context.store, 49, key, strlen(key), large,
+			sizeof(large), 0, context.now, NULL),
+		    0);
+	buf_init(&plaintext, ANSWER_MAX);
+	answer_app(&context, &get, NULL, 0, &plaintext, &answer);
+	assert_int_equal(answer.status, APP_WAITS);
+	assert_int_equal(peers.fetches, 1);
+	answer_app_drop(&answer);
+	/* Asked once, not again. */
+	context.fetched = true;
+	answer_app(&context, &get, NULL, 0, &plaintext, &answer);
+	assert_int_equal(answer.status, 410);
+	assert_int_equal(peers.fetches, 1);
+	/* Nobody to ask. */
+	context.fetched = false;
+	peers.fetch = KMS_ENOENT;
+	answer_app(&context, &get, NULL, 0, &plaintext, &answer);
+	assert_int_equal(answer.status, 410);
+	buf_free(&plaintext);
+}
+
 int
 main(void)
 {
@@ -597,6 +739,8 @@ main(void)
 		TEST(not_json),
 		TEST(codes),
 		TEST(mutations),
+		TEST(replicas_wait),
+		TEST(evicted_asks),
 	};
 
 	return cmocka_run_group_tests(tests, crypto_setup, crypto_teardown);
