@@ -17,8 +17,10 @@
 
 #define TICK_MS 250
 #define LINGER_MS 2000
+#define FRESH_MS 1000  /* to the first byte of a request */
 #define SLOW_MS 1000   /* from a request's first byte to its last */
-#define SLOW_LOOKS 256 /* of one new connection for a slow one */
+#define SHED_LOOKS 64  /* of one new connection for an idle one */
+#define SLOW_LOOKS 256 /* ... for a slow one */
 #define ACCEPTS_MAX 64 /* of one event, so that others get their turn */
 
 static void on_conn(uv_poll_t *poll, int status, int events);
@@ -357,18 +359,62 @@ on_conn(uv_poll_t *poll, int status, int events)
 
 /* ---- accepting ---- */
 
-/* The oldest idle connection of the client, or of all. */
+/* Accepted just now, and its first request is yet to come. */
+static bool
+is_fresh(const struct conn *conn)
+{
+	const struct net *net = conn->net;
+
+	return !conn->asked &&
+	    conn->deadline + FRESH_MS >
+	    uv_now(&net->loop) + net->http.timeout[DUE_IDLE];
+}
+
+static struct conn *
+oldest_idle(struct net *net, struct client *client)
+{
+	struct conn *conn;
+	int looks = 0;
+
+	if (client == NULL)
+		return TAILQ_FIRST(&net->http.due[DUE_IDLE]);
+	TAILQ_FOREACH (conn, &client->idle, in_client) {
+		if (!is_fresh(conn))
+			return conn;
+		if (++looks == SHED_LOOKS)
+			break;
+	}
+	return NULL;
+}
+
+static bool
+has_room(const struct net *net, const struct client *client)
+{
+	return client != NULL
+	    ? client->connections <= net->http.per_client
+	    : net->http.connections < net->config.max_connections;
+}
+
+/*
+ * Close idle connections, oldest first, until the client (NULL: all of them)
+ * has room for one more. One whose request has arrived and was only not read
+ * yet is not idle. Nor is a fresh one, as long as it is in the way of its own
+ * client alone: the newcomer is then told 503, rather than that one nothing.
+ */
 static bool
 shed_idle(struct net *net, struct client *client)
 {
-	struct conn *conn = client != NULL
-	    ? TAILQ_FIRST(&client->idle)
-	    : TAILQ_FIRST(&net->http.due[DUE_IDLE]);
+	for (int looks = 0; !has_room(net, client); looks++) {
+		struct conn *conn = oldest_idle(net, client);
 
-	if (conn == NULL)
-		return false;
-	metrics[METRIC_NET_SHED]++;
-	http_close(conn);
+		if (conn == NULL || looks == SHED_LOOKS)
+			return false;
+		on_readable(conn);
+		if (conn->state != CONN_HEAD || conn->begun)
+			continue;
+		metrics[METRIC_NET_SHED]++;
+		http_close(conn);
+	}
 	return true;
 }
 
@@ -424,7 +470,9 @@ turn_away(struct net *net, int fd)
 	    "X-Request-Id: %s\r\nRetry-After: 1\r\n"
 	    "Connection: close\r\n\r\n%s",
 	    sizeof(body) - 1, id, body);
-	if (write(fd, text, (size_t)len) > 0)
+	/* Closing with unread input would reset it, and lose the answer. */
+	if (read(fd, net->http.input, sizeof(net->http.input)) != 0 &&
+	    write(fd, text, (size_t)len) > 0)
 		(void)shutdown(fd, SHUT_WR);
 	(void)close(fd);
 }
@@ -470,11 +518,9 @@ welcome(struct listener *listener, int fd, const struct address *peer)
 		/* Counted first: making room may take its last connection. */
 		client->connections++;
 	}
-	if (client != NULL && client->connections > net->http.per_client &&
-	    !shed_idle(net, client))
+	if (client != NULL && !shed_idle(net, client))
 		goto away;
-	if (net->http.connections >= net->config.max_connections &&
-	    !shed_idle(net, NULL) && !shed_slow(net))
+	if (!shed_idle(net, NULL) && !shed_slow(net))
 		goto away;
 	conn = conn_new(listener, fd, client, peer);
 	if (conn == NULL)

@@ -51,6 +51,7 @@ struct conn {
 	bool metrics_only; /* came in on the metrics socket */
 	bool trusted;	   /* the peer is a trusted proxy */
 	bool begun;	   /* some byte of a request was read */
+	bool asked;	   /* ... of this or an earlier one */
 	bool busy;	   /* request_input is at work on it */
 	bool eof;	   /* the client has finished sending */
 	bool close_after;  /* no request follows the current one */

@@ -305,7 +305,7 @@ read_head(struct conn *conn, const uint8_t *data, size_t len)
 	int error;
 
 	if (!conn->begun) {
-		conn->begun = true;
+		conn->begun = conn->asked = true;
 		http_due(conn, DUE_REQUEST);
 	}
 	limits.body = UINT64_MAX >> 1; /* the route's own limit decides */
