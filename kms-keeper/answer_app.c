@@ -2,7 +2,6 @@
 
 #include <inttypes.h>
 #include <jansson.h>
-#include <math.h>
 #include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,16 +9,12 @@
 
 #include "common/base64.h"
 #include "common/err.h"
-#include "common/json_guard.h"
 #include "crypto/json_text.h"
+#include "kms-keeper/app_body.h"
 #include "kms-keeper/at_rest.h"
 #include "kms-keeper/derive.h"
 #include "proto/metrics.h"
 
-/* Flat objects of at most five members and one level. */
-#define BODY_TOKENS_MAX 64
-#define BODY_DEPTH_MAX 2
-#define NUMBER_MAX (INT64_C(1) << 53)
 #define LENGTH_DEFAULT 32
 #define STORED_MAX (UINT64_C(1) << 30)
 
@@ -48,250 +43,23 @@ answer_app_code(unsigned int status)
 	return "internal_error";
 }
 
-static int __attribute__((format(printf, 3, 4)))
-refuse(struct app_answer *answer, unsigned int status, const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	(void)vsnprintf(answer->message, sizeof(answer->message), format, args);
-	va_end(args);
-	answer->status = status;
-	return KMS_EINVAL;
-}
-
 /* A KMS_E* of the store or the cryptography as a client's status. */
 static int
 refuse_error(struct app_answer *answer, int error)
 {
 	switch (error) {
 	case KMS_ETOOBIG:
-		return refuse(answer, 413,
+		return app_refuse(answer, 413,
 		    "the value does not fit: over max-value-size or the app's "
 		    "storage");
 	case KMS_ENOENT:
-		return refuse(answer, 404, "no such key");
+		return app_refuse(answer, 404, "no such key");
 	case KMS_ENOMEM:
 	case KMS_ERANGE:
-		return refuse(answer, 503, "the node is out of room");
+		return app_refuse(answer, 503, "the node is out of room");
 	default:
-		return refuse(answer, 500, "the operation failed");
+		return app_refuse(answer, 500, "the operation failed");
 	}
-}
-
-/* ---- the body's members ---- */
-
-struct text_member {
-	const char *text; /* borrowed from the tree; NULL: absent */
-	size_t len;
-};
-
-static const struct text_member no_text = { "", 0 };
-
-struct app_body {
-	struct text_member path, context, key, value;
-	bool has_length, has_ttl, has_min_replicas;
-	int64_t length, ttl_ms, min_replicas;
-};
-
-enum member_kind { MEMBER_TEXT, MEMBER_NUMBER };
-
-struct member_rule {
-	enum operation operation;
-	const char *name;
-	enum member_kind kind;
-	bool required;
-	size_t offset;	   /* in struct app_body */
-	size_t has_offset; /* MEMBER_NUMBER: of its flag */
-	int64_t min, max;  /* MEMBER_NUMBER; MEMBER_TEXT: bytes up to max */
-};
-
-#define TEXT_RULE(operation, name, required, max)                              \
-	{                                                                      \
-		operation, #name, MEMBER_TEXT, required,                       \
-		    offsetof(struct app_body, name), 0, 0, max                 \
-	}
-#define NUMBER_RULE(operation, name, min, max)                                 \
-	{                                                                      \
-		operation, #name, MEMBER_NUMBER, false,                        \
-		    offsetof(struct app_body, name),                           \
-		    offsetof(struct app_body, has_##name), min, max            \
-	}
-#define has_ttl_ms has_ttl
-
-static const struct member_rule rules[] = {
-	TEXT_RULE(OPERATION_DERIVE, path, true, DERIVE_TEXT_MAX),
-	TEXT_RULE(OPERATION_DERIVE, context, false, DERIVE_TEXT_MAX),
-	NUMBER_RULE(OPERATION_DERIVE, length, 1, DERIVE_LEN_MAX),
-	TEXT_RULE(OPERATION_PUT, key, true, INT64_MAX),
-	TEXT_RULE(OPERATION_PUT, value, true, INT64_MAX),
-	NUMBER_RULE(OPERATION_PUT, ttl_ms, 0, NUMBER_MAX),
-	NUMBER_RULE(OPERATION_PUT, min_replicas, 0, NUMBER_MAX),
-	TEXT_RULE(OPERATION_DELETE, key, true, INT64_MAX),
-	NUMBER_RULE(OPERATION_DELETE, min_replicas, 0, NUMBER_MAX),
-};
-
-#define RULE_COUNT (sizeof(rules) / sizeof(rules[0]))
-
-static const struct member_rule *
-rule_of(enum operation operation, const char *name)
-{
-	for (size_t i = 0; i < RULE_COUNT; i++) {
-		if (rules[i].operation == operation &&
-		    strcmp(rules[i].name, name) == 0)
-			return &rules[i];
-	}
-	return NULL;
-}
-
-/* Decimal digits alone, as deployed callers send a length in a string. */
-static bool
-decimal(const json_t *value, int64_t *number)
-{
-	const char *text = json_string_value(value);
-	size_t len = json_string_length(value);
-
-	*number = 0;
-	if (len == 0 || len > 15)
-		return false;
-	for (size_t i = 0; i < len; i++) {
-		if (text[i] < '0' || text[i] > '9')
-			return false;
-		*number = *number * 10 + (text[i] - '0');
-	}
-	return true;
-}
-
-static bool
-number_of(const struct member_rule *rule, const json_t *value, bool bound,
-    int64_t *number)
-{
-	double real;
-
-	if (json_is_integer(value)) {
-		*number = json_integer_value(value);
-		return true;
-	}
-	if (json_is_real(value)) {
-		real = json_real_value(value);
-		/* 2^53 and below are exact in a double. */
-		if (real != floor(real) || fabs(real) > (double)NUMBER_MAX)
-			return false;
-		*number = (int64_t)real;
-		return true;
-	}
-	if (json_is_string(value) && !bound &&
-	    strcmp(rule->name, "length") == 0)
-		return decimal(value, number);
-	return false;
-}
-
-static int
-take_member(const struct app_context *context, const struct member_rule *rule,
-    const json_t *value, struct app_body *body, struct app_answer *answer)
-{
-	char *base = (char *)body;
-	int64_t number;
-
-	if (rule->kind == MEMBER_TEXT) {
-		struct text_member *text =
-		    (struct text_member *)(void *)(base + rule->offset);
-
-		if (!json_is_string(value))
-			return refuse(
-			    answer, 400, "%s: expected a string", rule->name);
-		if ((uint64_t)json_string_length(value) > (uint64_t)rule->max)
-			return refuse(answer, 400,
-			    "%s: expected at most %" PRId64 " bytes",
-			    rule->name, rule->max);
-		text->text = json_string_value(value);
-		text->len = json_string_length(value);
-		return 0;
-	}
-	if (!number_of(rule, value, context->bound, &number))
-		return refuse(
-		    answer, 400, "%s: expected an integer", rule->name);
-	if (number < rule->min || number > rule->max)
-		return refuse(answer, 400,
-		    "%s: expected %" PRId64 " to %" PRId64 ", got %" PRId64,
-		    rule->name, rule->min, rule->max, number);
-	memcpy(base + rule->offset, &number, sizeof(number));
-	*(bool *)(base + rule->has_offset) = true;
-	return 0;
-}
-
-/* A member's name may be shown only when it needs no escape. */
-static bool
-plain_name(const char *name)
-{
-	size_t len = strlen(name);
-
-	for (size_t i = 0; i < len; i++) {
-		if (name[i] <= ' ' || name[i] > '~' || name[i] == '"' ||
-		    name[i] == '\\')
-			return false;
-	}
-	return len > 0 && len <= 32;
-}
-
-static int
-read_members(const struct app_context *context, enum operation operation,
-    json_t *object, struct app_body *body, struct app_answer *answer)
-{
-	const char *name;
-	json_t *value;
-
-	memset(body, 0, sizeof(*body));
-	json_object_foreach(object, name, value)
-	{
-		const struct member_rule *rule = rule_of(operation, name);
-
-		if (rule == NULL)
-			return refuse(answer, 400, "%s: unknown member",
-			    plain_name(name) ? name : "body");
-		if (take_member(context, rule, value, body, answer) != 0)
-			return KMS_EINVAL;
-	}
-	for (size_t i = 0; i < RULE_COUNT; i++) {
-		if (rules[i].operation == operation && rules[i].required &&
-		    json_object_get(object, rules[i].name) == NULL)
-			return refuse(
-			    answer, 400, "%s: missing member", rules[i].name);
-	}
-	return 0;
-}
-
-static json_t *
-parse_body(const uint8_t *body, size_t len, struct app_answer *answer)
-{
-	size_t flags = JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL;
-	json_error_t where;
-	json_t *object;
-
-	if (body == NULL) {
-		(void)refuse(answer, 400, "body: expected an envelope");
-		return NULL;
-	}
-	if (json_guard((const char *)body, len, BODY_TOKENS_MAX,
-		BODY_DEPTH_MAX) != 0) {
-		(void)refuse(answer, 400, "body: expected a flat JSON object");
-		return NULL;
-	}
-	object = json_loadb((const char *)body, len, flags, &where);
-	/* An integer beyond int64 becomes a real, which its member refuses. */
-	if (object == NULL &&
-	    json_error_code(&where) == json_error_numeric_overflow)
-		object = json_loadb((const char *)body, len,
-		    flags | JSON_DECODE_INT_AS_REAL, &where);
-	if (object != NULL && json_is_object(object))
-		return object;
-	json_decref(object);
-	if (json_error_code(&where) == json_error_duplicate_key)
-		(void)refuse(answer, 400, "body: a member is repeated");
-	else
-		(void)refuse(
-		    answer, 400, "body: expected a JSON object in UTF-8");
-	return NULL;
 }
 
 /* ---- writing the answer ---- */
@@ -317,7 +85,7 @@ write_answer(json_t *object, struct buf *plaintext, struct app_answer *answer)
 	json_decref(object);
 	if (failed != 0) {
 		plaintext->len = start;
-		return refuse(answer, 413,
+		return app_refuse(answer, 413,
 		    "the answer is too large: use limit and after");
 	}
 	answer->status = 200;
@@ -352,6 +120,8 @@ blank(const struct text_member *text)
 }
 
 /* ---- the operations ---- */
+
+static const struct text_member no_text = { "", 0 };
 
 /* A JSON string of a body's text, which is UTF-8. */
 static int
@@ -420,13 +190,13 @@ do_derive(const struct app_context *c, const struct app_body *body,
 	int error;
 
 	if (blank(&body->path))
-		return refuse(answer, 400,
+		return app_refuse(answer, 400,
 		    "path: expected one that is not "
 		    "blank");
 	if (!c->reserved_paths_allowed &&
 	    derive_is_reserved(
 		body->path.text, body->path.len, body->context.len))
-		return refuse(answer, 400,
+		return app_refuse(answer, 400,
 		    "path: this one is reserved for "
 		    "the node's own use");
 	error = derive_app_key(c->master, c->app_id, body->path.text,
@@ -447,7 +217,7 @@ check_key(const struct text_member *key, struct app_answer *answer)
 {
 	const char *wrong = key_check(key->text, key->len);
 
-	return wrong == NULL ? 0 : refuse(answer, 400, "%s", wrong);
+	return wrong == NULL ? 0 : app_refuse(answer, 400, "%s", wrong);
 }
 
 static int
@@ -465,12 +235,12 @@ check_replicas(const struct app_context *c, const struct app_body *body,
 		error = c->replication->can_wait(
 		    c->replication->arg, c->app_id, (unsigned int)n);
 	if (error == KMS_ERANGE)
-		return refuse(answer, 400,
+		return app_refuse(answer, 400,
 		    "min_replicas: expected at most %zu, the number of "
 		    "current peers",
 		    c->peer_count);
 	if (error != 0)
-		return refuse(
+		return app_refuse(
 		    answer, 429, "too many writes of this app wait for peers");
 	return 0;
 }
@@ -486,7 +256,7 @@ seal_value(const struct app_context *c, const struct text_member *text,
 	int error;
 
 	if (room > c->max_value_size + 3)
-		return refuse(answer, 413,
+		return app_refuse(answer, 413,
 		    "value: expected at most %" PRIu64 " bytes decoded",
 		    c->max_value_size);
 	value = malloc(room + 1);
@@ -495,10 +265,10 @@ seal_value(const struct app_context *c, const struct text_member *text,
 	if (error == 0) {
 		error = base64_decode(text->text, text->len, value, room, &len);
 		if (error != 0)
-			(void)refuse(answer, 400,
+			(void)app_refuse(answer, 400,
 			    "value: expected standard base64 with padding");
 		else if (len > c->max_value_size)
-			error = refuse(answer, 413,
+			error = app_refuse(answer, 413,
 			    "value: expected at most %" PRIu64 " bytes decoded",
 			    c->max_value_size);
 	} else {
@@ -654,7 +424,7 @@ do_get(const struct app_context *c, const struct target *target,
 	switch (store_get(
 	    c->store, c->app_id, key->text, key->len, c->now, &record)) {
 	case STORE_ABSENT:
-		return refuse(answer, 404, "no such key");
+		return app_refuse(answer, 404, "no such key");
 	case STORE_GONE:
 		if (!c->fetched && c->replication != NULL &&
 		    c->replication->fetch(c->replication->arg, c->app_id,
@@ -662,7 +432,7 @@ do_get(const struct app_context *c, const struct target *target,
 			answer->status = APP_WAITS;
 			return 0;
 		}
-		return refuse(answer, 410,
+		return app_refuse(answer, 410,
 		    "the value was evicted to make room, and no peer has it");
 	case STORE_FOUND:
 		break;
@@ -710,18 +480,18 @@ with_body(const struct app_context *c, enum operation operation,
     const uint8_t *body, size_t len, struct buf *plaintext,
     struct app_answer *answer)
 {
-	json_t *object = parse_body(body, len, answer);
+	json_t *object;
 	struct app_body members;
-	int error;
+	int error = app_body_parse(
+	    operation, c->bound, body, len, &object, &members, answer);
 
-	if (object == NULL)
-		return KMS_EINVAL;
-	error = read_members(c, operation, object, &members, answer);
-	if (error == 0 && operation == OPERATION_DERIVE)
+	if (error != 0)
+		return error;
+	if (operation == OPERATION_DERIVE)
 		error = do_derive(c, &members, plaintext, answer);
-	else if (error == 0 && operation == OPERATION_PUT)
+	else if (operation == OPERATION_PUT)
 		error = do_put(c, &members, plaintext, answer);
-	else if (error == 0)
+	else
 		error = do_delete(c, &members, plaintext, answer);
 	json_decref(object);
 	return error;
