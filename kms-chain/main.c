@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include <uv.h>
 
+#include "common/clock.h"
 #include "common/err.h"
 #include "common/log.h"
 #include "kms-chain/config.h"
@@ -27,10 +28,10 @@
 #include "proto/metrics.h"
 
 #define KEEPER_QUEUE_MAX (4U << 20)
-#define LOG_LOST_PERIOD_MS 1000
+#define COUNT_PERIOD_MS 1000
 
 static struct chain_config config;
-static uv_timer_t log_lost_timer;
+static uv_timer_t count_timer;
 
 static const struct chan_handler control_handlers[] = { { 0, NULL } };
 
@@ -122,11 +123,16 @@ open_keeper_peer(uv_loop_t *loop, struct peer_posts *posts, struct chan **chan)
 }
 
 static void
-count_lost_lines(uv_timer_t *timer)
+count_each_second(uv_timer_t *timer)
 {
+	uint64_t now = (uint64_t)clock_now().wall_ms * 1000;
+	uint64_t head = metrics[METRIC_CHAIN_HEAD_TIME];
+
 	(void)timer;
 	metrics[config.is_peer ? METRIC_PEER_LOG_LOST : METRIC_CHAIN_LOG_LOST] =
 	    log_lost();
+	if (head != 0)
+		metrics[METRIC_CHAIN_HEAD_AGE] = now > head ? now - head : 0;
 }
 
 /* resolve, fetch, rpc, questions: each upon the one before. */
@@ -199,9 +205,9 @@ main(void)
 		    config.is_peer ? "peer" : "RPC");
 	if (ctl_client_open(&loop, control_handlers, NULL, &control) != 0)
 		ctl_client_fail(NULL, "the control channel cannot be opened");
-	(void)uv_timer_init(&loop, &log_lost_timer);
-	(void)uv_timer_start(&log_lost_timer, count_lost_lines,
-	    LOG_LOST_PERIOD_MS, LOG_LOST_PERIOD_MS);
+	(void)uv_timer_init(&loop, &count_timer);
+	(void)uv_timer_start(
+	    &count_timer, count_each_second, COUNT_PERIOD_MS, COUNT_PERIOD_MS);
 	if (sandbox_enter(&chain_sandbox_profile, &config.sandbox, missing) !=
 	    0)
 		ctl_client_fail(control, "sandbox: %s", missing);

@@ -115,7 +115,7 @@ say_failed(struct chan *keeper, uint64_t id, enum peer_failure failure,
 {
 	struct msg_writer w;
 
-	metrics[METRIC_PEER_FAILURES]++;
+	metrics[METRIC_PEER_FAILURES + (int)failure - 1]++;
 	chan_begin(keeper, &w, MSG_PEERKEEPER_FAILED, id);
 	msg_put_u(&w, failure);
 	msg_put_s(&w, text);
@@ -227,7 +227,7 @@ post_end(struct post *post)
 		peer->queued--;
 	} else {
 		peer->in_flight--;
-		posts->in_flight--;
+		metrics[METRIC_PEER_IN_FLIGHT] = --posts->in_flight;
 	}
 	peer_transfer_free(post->transfer);
 	post->transfer = NULL;
@@ -314,6 +314,9 @@ on_answered(void *arg, const struct peer_answer *answer, const uint8_t *data,
 	/* A channel that is full has room again later, or is no more. */
 	if (error != 0)
 		return KMS_EAGAIN;
+	metrics_observe(
+	    METRIC_PEER_LATENCY + (size_t)answer->kind * METRICS_BUCKETS,
+	    elapsed(post) * 1000);
 	post_end(post);
 	return 0;
 }
@@ -371,7 +374,7 @@ post_start(struct post *post)
 	struct resolve_answer answer;
 	int error;
 
-	metrics[METRIC_PEER_REQUESTS]++;
+	metrics[METRIC_PEER_REQUESTS + (int)post->request.kind]++;
 	error = resolve_name(
 	    post->posts->resolver, host, &answer, on_resolved, post);
 	if (error == 0)
@@ -426,7 +429,7 @@ run_queues(struct peer_posts *posts)
 		post->waiting = false;
 		post->peer->queued--;
 		post->peer->in_flight++;
-		posts->in_flight++;
+		metrics[METRIC_PEER_IN_FLIGHT] = ++posts->in_flight;
 		post_start(post);
 	}
 	posts->running = false;

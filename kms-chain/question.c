@@ -18,6 +18,7 @@
 #define REST_MS 500U  /* of an endpoint after its first failure */
 #define REST_STEPS 6U /* doublings */
 #define PARAMS_MAX 4096
+#define SECOND 1000000U /* in microseconds */
 
 /* A read that several questions wait for at once. */
 struct shared {
@@ -444,8 +445,11 @@ take_head(struct shared *shared, json_t *result)
 	    &shared->all->endpoints[shared->endpoint].head_block;
 	int error = rpc_parse_block(result, head);
 
-	if (error == 0 && head->number > metrics[METRIC_CHAIN_HEAD])
+	if (error == 0 && head->number >= metrics[METRIC_CHAIN_HEAD]) {
 		metrics[METRIC_CHAIN_HEAD] = head->number;
+		metrics[METRIC_CHAIN_HEAD_TIME] =
+		    head->time < UINT64_MAX / SECOND ? head->time * SECOND : 0;
+	}
 	return error;
 }
 

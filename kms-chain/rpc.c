@@ -19,6 +19,9 @@
 #define HTTP_TOO_MANY 429
 #define HTTP_SERVER_ERROR 500
 
+_Static_assert(RPC_ENDPOINTS_MAX == METRICS_ENDPOINTS,
+    "/metrics has one histogram for each endpoint");
+
 struct call {
 	TAILQ_ENTRY(call) link;
 	struct rpc *rpc;
@@ -27,6 +30,7 @@ struct call {
 	struct buf body;
 	uint64_t id;
 	uint64_t deadline;
+	uint64_t began_ns;    /* of the latest try */
 	unsigned int retries; /* left */
 	unsigned int tries;   /* made */
 	bool refusal_final;
@@ -81,7 +85,7 @@ call_end(struct call *call, struct rpc_result *result)
 {
 	(void)uv_timer_stop(&call->timer);
 	if (result->error != 0)
-		metrics[METRIC_CHAIN_FAILURES]++;
+		metrics[METRIC_CHAIN_FAILURES + (int)result->error - 1]++;
 	call->done(result, call->arg);
 	uv_close((uv_handle_t *)&call->timer, on_timer_closed);
 }
@@ -214,6 +218,9 @@ on_fetched(const struct fetch_result *fetched, void *arg)
 	struct endpoint *endpoint = &rpc->endpoints[call->endpoint];
 
 	endpoint->in_flight--;
+	metrics[METRIC_CHAIN_IN_FLIGHT]--;
+	metrics_observe(METRIC_CHAIN_LATENCY + call->endpoint * METRICS_BUCKETS,
+	    (uv_hrtime() - call->began_ns) / 1000);
 	if (fetched->error != 0)
 		on_transport(call, fetched->error, fetched->text);
 	else if (fetched->status != HTTP_OK)
@@ -235,16 +242,19 @@ call_start(struct call *call)
 
 	(void)uv_timer_stop(&call->timer);
 	call->tries++;
+	call->began_ns = uv_hrtime();
 	if (now < call->deadline) {
 		metrics[METRIC_CHAIN_REQUESTS]++;
 		error = fetch_post(rpc->fetch, endpoint->to, call->body.data,
 		    call->body.len, RPC_ANSWER_MAX, call->deadline - now,
 		    on_fetched, call);
 	}
-	if (error == 0)
+	if (error == 0) {
 		endpoint->in_flight++;
-	else
+		metrics[METRIC_CHAIN_IN_FLIGHT]++;
+	} else {
 		on_transport(call, error, kms_strerror(error));
+	}
 }
 
 static void
@@ -255,6 +265,7 @@ endpoint_run(struct rpc *rpc, struct endpoint *endpoint)
 	while (endpoint->in_flight < rpc->in_flight_max &&
 	    (call = TAILQ_FIRST(&endpoint->waiting)) != NULL) {
 		TAILQ_REMOVE(&endpoint->waiting, call, link);
+		metrics[METRIC_CHAIN_WAITING]--;
 		call_start(call);
 	}
 }
@@ -267,6 +278,7 @@ on_waited_too_long(uv_timer_t *timer)
 	struct endpoint *endpoint = &call->rpc->endpoints[call->endpoint];
 
 	TAILQ_REMOVE(&endpoint->waiting, call, link);
+	metrics[METRIC_CHAIN_WAITING]--;
 	say(call, CHAIN_ERROR_TIMEOUT, "too many requests before it");
 	call_fail(call, NULL);
 }
@@ -286,6 +298,7 @@ on_turn(uv_timer_t *timer)
 		return;
 	}
 	TAILQ_INSERT_TAIL(&endpoint->waiting, call, link);
+	metrics[METRIC_CHAIN_WAITING]++;
 	(void)uv_timer_start(&call->timer, on_waited_too_long,
 	    call->deadline > now ? call->deadline - now : 0, 0);
 }

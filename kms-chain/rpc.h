@@ -15,7 +15,7 @@
 #include "kms-chain/rpc_parse.h"
 #include "proto/msg.h"
 
-#define RPC_ENDPOINTS_MAX 16
+#define RPC_ENDPOINTS_MAX 16 /* METRICS_ENDPOINTS */
 #define RPC_IN_FLIGHT_MAX 64 /* of all endpoints, but 8 of each at least */
 #define RPC_ANSWER_MAX (1U << 20)
 #define RPC_TEXT_SIZE 320

@@ -2,23 +2,24 @@
 
 #include <stddef.h>
 
+#include "kms-keeper/refusal.h"
+
 static const char *
 check_app_and_version(const struct instance_facts *facts)
 {
 	if (facts->app_id == 0 || facts->app_id > AUTHZ_ID_MAX)
-		return "the instance's app ID is unusable";
+		return refusal_text(REFUSAL_APP_ID);
 	if (facts->app_id_answered != facts->app_id)
-		return "the instance's app is not registered";
+		return refusal_text(REFUSAL_APP_ABSENT);
 	if (facts->app_status != APP_ACTIVE)
-		return "the instance's app is not ACTIVE";
+		return refusal_text(REFUSAL_APP_STATUS);
 	/* A registry answers an unknown version with zeros: 0 is ENROLLED. */
 	if (facts->version_id == 0 || facts->version_id > AUTHZ_ID_MAX ||
 	    facts->version_id_answered != facts->version_id)
-		return "the instance's version is not registered";
+		return refusal_text(REFUSAL_VERSION_ABSENT);
 	if (facts->version_status != VERSION_ENROLLED &&
 	    facts->version_status != VERSION_DEPRECATED)
-		return "the instance's version is neither ENROLLED nor "
-		       "DEPRECATED";
+		return refusal_text(REFUSAL_VERSION_STATUS);
 	return NULL;
 }
 
@@ -30,16 +31,16 @@ authz_app(const struct instance_facts *facts, const struct eth_address *wallet,
 
 	if (!facts->found || facts->instance_id == 0 ||
 	    !eth_address_equal(&facts->wallet, wallet))
-		return "the wallet is not that of a registered instance";
+		return refusal_text(REFUSAL_UNREGISTERED);
 	if (facts->status != INSTANCE_ACTIVE)
-		return "the instance is not ACTIVE";
+		return refusal_text(REFUSAL_INSTANCE_STATUS);
 	if (!facts->zk_verified)
-		return "the instance is not zkVerified";
+		return refusal_text(REFUSAL_UNVERIFIED);
 	refusal = check_app_and_version(facts);
 	if (refusal != NULL)
 		return refusal;
 	if (p384_public_parse(facts->pubkey, facts->pubkey_len, point) != 0)
-		return "the instance's registered teePubkey is not a P-384 key";
+		return refusal_text(REFUSAL_PUBKEY);
 	return NULL;
 }
 
@@ -48,7 +49,7 @@ authz_peer(const struct instance_facts *facts, const struct eth_address *wallet,
     uint64_t kms_app_id, struct p384_point *point)
 {
 	if (facts->found && facts->app_id != kms_app_id)
-		return "the instance is not one of the KMS app";
+		return refusal_text(REFUSAL_NOT_A_MEMBER);
 	return authz_app(facts, wallet, point);
 }
 

@@ -43,4 +43,12 @@ int channel_rpc_ask(
 /* Push what /status and /nodes show, when it changed. */
 void channel_net_push(struct channels *channels);
 
+/*
+ * Once a second: count what replication has done, and push its figures of each
+ * peer (at most CHANNEL_PEERS_MAX, in the order of sync_peer_at) for /metrics.
+ */
+#define CHANNEL_PEERS_MAX 64
+struct sync;
+void channel_net_push_peers(struct channels *channels, const struct sync *sync);
+
 #endif

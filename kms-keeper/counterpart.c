@@ -304,25 +304,33 @@ lifetime(const struct counterpart *c)
 	return ttl;
 }
 
+static void
+count(enum label_cache outcome)
+{
+	metrics[METRIC_KEEPER_AUTHORIZATIONS + (int)outcome]++;
+}
+
 int
 counterpart_authorise(struct counterpart *c, struct counterpart_waiter *waiter,
     struct kms_time now)
 {
 	int64_t age = now.boot_ms - c->fetched_ms;
+	bool renew;
 	int error;
 
 	c->owner->now = now;
 	if (c->verdict != COUNTERPART_UNKNOWN && age < lifetime(c)) {
 		/* In use: renew it while it still holds. */
-		if (c->verdict == COUNTERPART_AUTHORISED &&
+		renew = c->verdict == COUNTERPART_AUTHORISED &&
 		    age > lifetime(c) / 2 &&
-		    now.boot_ms - c->asked_ms >= COUNTERPART_RETRY_MS)
+		    now.boot_ms - c->asked_ms >= COUNTERPART_RETRY_MS;
+		if (renew)
 			(void)look_up(c);
+		count(renew ? LABEL_cache_REFRESH : LABEL_cache_HIT);
 		return 0;
 	}
-	if (c->waiting >= COUNTERPART_WAITING_MAX)
-		return KMS_EBUSY;
-	error = look_up(c);
+	error = c->waiting >= COUNTERPART_WAITING_MAX ? KMS_EBUSY : look_up(c);
+	count(error == KMS_EBUSY ? LABEL_cache_BUSY : LABEL_cache_MISS);
 	if (error != 0)
 		return error;
 	waiter->waiting = true;
@@ -421,6 +429,12 @@ size_t
 counterparts_replay_count(const struct counterparts *cs)
 {
 	return cs->replay_count;
+}
+
+size_t
+counterparts_lookups(const struct counterparts *cs)
+{
+	return cs->lookups;
 }
 
 size_t

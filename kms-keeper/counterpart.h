@@ -139,6 +139,9 @@ void counterparts_tick(struct counterparts *counterparts, struct kms_time now);
 /* Entries of all replay windows. */
 size_t counterparts_replay_count(const struct counterparts *counterparts);
 
+/* Look-ups under way. */
+size_t counterparts_lookups(const struct counterparts *counterparts);
+
 size_t counterparts_count(const struct counterparts *counterparts);
 
 #endif

@@ -156,9 +156,18 @@ count_store(struct keeper *k)
 	metrics[METRIC_KEEPER_READY] = readiness_master(k->readiness) != NULL;
 	metrics[METRIC_KEEPER_NAMESPACES] = stats.namespaces;
 	metrics[METRIC_KEEPER_KEYS] = stats.live_keys;
+	metrics[METRIC_KEEPER_DEAD_KEYS] = stats.dead_keys;
 	metrics[METRIC_KEEPER_BYTES] = stats.charged_bytes;
+	metrics[METRIC_KEEPER_BYTES_MAX] = k->config->max_store;
 	metrics[METRIC_KEEPER_EVICTIONS] = stats.evictions;
 	metrics[METRIC_KEEPER_EXPIRIES] = stats.expirations;
+	metrics[METRIC_KEEPER_REQUESTS] = requests_count(k->requests);
+	metrics[METRIC_KEEPER_COUNTERPARTS] =
+	    counterparts_count(k->counterparts);
+	metrics[METRIC_KEEPER_REPLAY_ENTRIES] =
+	    counterparts_replay_count(k->counterparts);
+	metrics[METRIC_KEEPER_LOOKUPS_OPEN] =
+	    counterparts_lookups(k->counterparts);
 }
 
 void

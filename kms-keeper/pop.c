@@ -7,6 +7,7 @@
 #include "common/err.h"
 #include "common/hex.h"
 #include "crypto/pop.h"
+#include "kms-keeper/refusal.h"
 
 /* Room for the longest text: a v2 one with the longest target. */
 #define TEXT_MAX 9216
@@ -49,37 +50,35 @@ parse_headers(const struct request_head *head, struct parsed *parsed,
 	size_t len;
 
 	if (head->flags & AUTH_FLAG_REPEATED)
-		return "an authentication header is repeated";
+		return refusal_text(REFUSAL_HEADER_REPEATED);
 	if (head->flags & AUTH_FLAG_OVERLONG)
-		return "an authentication header is too long";
+		return refusal_text(REFUSAL_HEADER_OVERLONG);
 	if (head->signature.len == 0 || head->nonce.len == 0 ||
 	    head->timestamp.len == 0)
-		return "expected X-App-Signature, X-App-Nonce and "
-		       "X-App-Timestamp";
+		return refusal_text(REFUSAL_HEADER_ABSENT);
 	if (head->version.len != 0 && !text_is(head->version, "v2"))
-		return "X-App-Auth: expected v2 or none";
+		return refusal_text(REFUSAL_AUTH_VERSION);
 	result->bound = head->version.len != 0;
 	if (signature_parse(head->signature.text, head->signature.len,
 		parsed->signature) != 0)
-		return "X-App-Signature: expected 65 bytes as hex with a low s";
+		return refusal_text(REFUSAL_SIGNATURE_FORM);
 	if (base64_decode(head->nonce.text, head->nonce.len, parsed->nonce,
 		NONCE_LEN, &len) != 0 ||
 	    len != NONCE_LEN)
-		return "X-App-Nonce: expected a nonce of this node";
+		return refusal_text(REFUSAL_NONCE);
 	if (pop_timestamp_parse(head->timestamp.text, head->timestamp.len,
 		&parsed->timestamp) != 0)
-		return "X-App-Timestamp: expected unix seconds";
+		return refusal_text(REFUSAL_TIMESTAMP_FORM);
 	if (head->wallet.len != 0 &&
 	    eth_address_parse(
 		head->wallet.text, head->wallet.len, &parsed->wallet) != 0)
-		return "X-App-Wallet: expected an address";
+		return refusal_text(REFUSAL_WALLET_FORM);
 	if (result->bound != (head->content_hash.len != 0) ||
 	    (result->bound &&
 		hex_decode_exact(head->content_hash.text,
 		    head->content_hash.len, result->content_hash,
 		    SHA256_LEN) != 0))
-		return "X-App-Content-SHA256: expected with v2 alone, 32 bytes "
-		       "as hex";
+		return refusal_text(REFUSAL_CONTENT_HASH_FORM);
 	return NULL;
 }
 
@@ -125,14 +124,14 @@ pop_check(const struct request_head *head, const struct eth_address *node,
 	if (age_s < 0)
 		age_s = -age_s;
 	if ((uint64_t)age_s > max_age_ms / 1000)
-		return "X-App-Timestamp: too far from this node's clock";
+		return refusal_text(REFUSAL_TIMESTAMP);
 	error = nonce_consume(nonces, parsed.nonce, now.boot_ms);
 	if (error == KMS_EREPLAY)
-		return "X-App-Nonce: used before";
+		return refusal_text(REFUSAL_NONCE_USED);
 	if (error == KMS_ETIMEOUT)
-		return "X-App-Nonce: expired";
+		return refusal_text(REFUSAL_NONCE_EXPIRED);
 	if (error != 0)
-		return "X-App-Nonce: expected a nonce of this node";
+		return refusal_text(REFUSAL_NONCE);
 	buf_init(&text, TEXT_MAX);
 	error = signed_text(head, node, &parsed, result, &text);
 	if (error == 0)
@@ -140,9 +139,9 @@ pop_check(const struct request_head *head, const struct eth_address *node,
 		    parsed.signature, &result->wallet);
 	buf_free(&text);
 	if (error != 0)
-		return "X-App-Signature: does not verify";
+		return refusal_text(REFUSAL_SIGNATURE);
 	if (head->wallet.len != 0 &&
 	    !eth_address_equal(&parsed.wallet, &result->wallet))
-		return "X-App-Wallet: another wallet signed";
+		return refusal_text(REFUSAL_WALLET);
 	return NULL;
 }

@@ -15,6 +15,7 @@
 #include "kms-keeper/answer_app.h"
 #include "kms-keeper/keeper.h"
 #include "kms-keeper/pop.h"
+#include "kms-keeper/refusal.h"
 #include "kms-keeper/target.h"
 #include "proto/metrics.h"
 
@@ -147,6 +148,14 @@ requests_count(const struct requests *rs)
 	return rs->count;
 }
 
+static void
+count_refusal(unsigned int status, const char *message)
+{
+	if (status == 403)
+		metrics[METRIC_KEEPER_AUTH_FAILURES +
+		    (int)refusal_reason(message)]++;
+}
+
 /* An error before there is a caller to sign for. */
 static void
 refuse_unsigned(struct requests *rs, uint64_t handle, unsigned int status,
@@ -165,6 +174,7 @@ refuse_unsigned(struct requests *rs, uint64_t handle, unsigned int status,
 		.data = "",
 	};
 
+	count_refusal(status, message);
 	rs->keeper->ops.answer(rs->keeper->ops.arg, handle, &answer);
 }
 
@@ -312,6 +322,7 @@ finish(struct request *r, unsigned int status, unsigned int retry_after,
 	r->retry_after = retry_after;
 	if (message != r->message)
 		(void)snprintf(r->message, sizeof(r->message), "%s", message);
+	count_refusal(status, r->message);
 	attach_next_nonce(r);
 	sign_answer(r);
 }
@@ -423,7 +434,7 @@ check_replay(struct request *r, const uint8_t nonce[AEAD_NONCE_LEN])
 		return true;
 	if (error == KMS_EREPLAY) {
 		metrics[METRIC_KEEPER_REPLAYS]++;
-		finish(r, 403, 0, "this envelope was used before");
+		finish(r, 403, 0, refusal_text(REFUSAL_REPLAY));
 	} else {
 		finish(r, 429, 60,
 		    "too many unbound requests: use "
@@ -447,9 +458,7 @@ open_envelope(struct request *r)
 	if (r->bound &&
 	    (envelope_canonical_hash(&text, digest) != 0 ||
 		CRYPTO_memcmp(digest, r->content_hash, SHA256_LEN) != 0)) {
-		finish(r, 403, 0,
-		    "the body is not the one that "
-		    "X-App-Content-SHA256 names");
+		finish(r, 403, 0, refusal_text(REFUSAL_CONTENT));
 		return;
 	}
 	/* The sealed bytes take the place of their hex. */
@@ -459,9 +468,7 @@ open_envelope(struct request *r)
 		return;
 	}
 	if (!expected) {
-		finish(r, 403, 0,
-		    "sender_tee_pubkey is not the caller's "
-		    "registered key");
+		finish(r, 403, 0, refusal_text(REFUSAL_SENDER));
 		return;
 	}
 	if (!check_replay(r, nonce))
@@ -495,9 +502,7 @@ proceed(struct request *r)
 		metrics[METRIC_KEEPER_DENIED]++;
 		finish(r, 403, 0, c->refusal);
 	} else if (k->config->require_bound_requests && !r->bound) {
-		finish(r, 403, 0,
-		    "this node takes bound requests only: use "
-		    "X-App-Auth: v2");
+		finish(r, 403, 0, refusal_text(REFUSAL_UNBOUND));
 	} else if (!counterpart_take_token(c, k->now, &retry_s)) {
 		finish(r, 429, retry_s, "too many requests of this wallet");
 	} else if (r->target_status != 0) {
@@ -511,9 +516,7 @@ proceed(struct request *r)
 	} else if (r->bound &&
 	    (sha256(nothing, 0, digest) != 0 ||
 		CRYPTO_memcmp(digest, r->content_hash, SHA256_LEN) != 0)) {
-		finish(r, 403, 0,
-		    "X-App-Content-SHA256 is not that of a "
-		    "request without a body");
+		finish(r, 403, 0, refusal_text(REFUSAL_CONTENT_NONE));
 	} else {
 		execute(r, NULL, 0);
 	}
@@ -654,7 +657,7 @@ request_begin(
 	refusal = pop_check(head, &k->identity->wallet, k->nonces,
 	    k->identity->wallets, k->config->pop_max_age, k->now, &pop);
 	if (refusal == NULL && !head_fits(head))
-		refusal = "the envelope's members are too long";
+		refusal = refusal_text(REFUSAL_ENVELOPE_LONG);
 	if (refusal != NULL) {
 		metrics[METRIC_KEEPER_POP_FAILED]++;
 		refuse_unsigned(rs, handle, 403, 0, refusal);

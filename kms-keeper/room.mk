@@ -2,9 +2,10 @@
 # no files: it links no HTTP client and no resolver.
 kms-keeper_SRC := kms-keeper/main.c kms-keeper/sandbox.c kms-keeper/config.c \
 	kms-keeper/keeper.c kms-keeper/channel_net.c kms-keeper/channel_rpc.c \
-	kms-keeper/channel_peer.c \
-	kms-keeper/request.c kms-keeper/pop.c kms-keeper/target.c \
-	kms-keeper/answer_app.c kms-keeper/app_body.c kms-keeper/counterpart.c kms-keeper/authz.c \
+	kms-keeper/channel_peer.c kms-keeper/channel_metrics.c \
+	kms-keeper/request.c kms-keeper/pop.c kms-keeper/refusal.c \
+	kms-keeper/target.c kms-keeper/answer_app.c kms-keeper/app_body.c \
+	kms-keeper/counterpart.c kms-keeper/authz.c \
 	kms-keeper/registry.c kms-keeper/quorum.c kms-keeper/quorum_vote.c \
 	kms-keeper/readiness.c kms-keeper/submission.c \
 	kms-keeper/identity.c kms-keeper/identity_local.c \

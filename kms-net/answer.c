@@ -59,6 +59,21 @@ answer_code(int status)
 	return row_of(status)->code;
 }
 
+_Static_assert(sizeof(rows) / sizeof(rows[0]) <= METRICS_STATUSES,
+    "/metrics has no room for so many statuses");
+
+size_t
+answer_status_index(int status)
+{
+	return (size_t)(row_of(status) - rows);
+}
+
+int
+answer_status_at(size_t index)
+{
+	return index < sizeof(rows) / sizeof(rows[0]) ? rows[index].status : 0;
+}
+
 static char *
 put(char *at, const char *text, size_t len)
 {
@@ -144,16 +159,6 @@ compose_head(struct conn *conn, const struct answer *answer, uint64_t length,
 	return (size_t)(at - head);
 }
 
-static void
-count(int status)
-{
-	metrics[METRIC_NET_REQUESTS]++;
-	if (status >= 500)
-		metrics[METRIC_NET_SERVER_ERRORS]++;
-	else if (status >= 400)
-		metrics[METRIC_NET_CLIENT_ERRORS]++;
-}
-
 void
 answer_send(struct conn *conn, const struct answer *answer)
 {
@@ -167,7 +172,7 @@ answer_send(struct conn *conn, const struct answer *answer)
 	}
 	iov[0].iov_base = head;
 	iov[0].iov_len = compose_head(conn, answer, length, head);
-	count(answer->status);
+	metrics_count_request(conn, answer->status);
 	log_debug("request %016llx: %d",
 	    (unsigned long long)conn->net->request_id, answer->status);
 	conn->state = CONN_ANSWER;

@@ -55,4 +55,9 @@ void answer_then_close(struct conn *conn);
 /* The code of PROTOCOL.md section 5 for a status. */
 const char *answer_code(int status);
 
+/* The place of a status in the table of all that are sent, below
+ * METRICS_STATUSES; and back, 0 for a place that is not used. */
+size_t answer_status_index(int status);
+int answer_status_at(size_t index);
+
 #endif

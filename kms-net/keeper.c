@@ -478,6 +478,15 @@ on_node(struct chan *chan, struct msg *msg, void *arg)
 	return state_node(&net->state, msg);
 }
 
+static int
+on_peer(struct chan *chan, struct msg *msg, void *arg)
+{
+	struct net *net = arg;
+
+	(void)chan;
+	return metrics_peer_store(&net->peers, msg);
+}
+
 static const struct chan_handler handlers[] = {
 	{ MSG_KEEPERNET_NONCE, on_nonce },
 	{ MSG_KEEPERNET_ANSWER, on_answer },
@@ -485,6 +494,7 @@ static const struct chan_handler handlers[] = {
 	{ MSG_KEEPERNET_CREDIT, on_credit },
 	{ MSG_KEEPERNET_STATE, on_state },
 	{ MSG_KEEPERNET_NODE, on_node },
+	{ MSG_KEEPERNET_PEER, on_peer },
 	{ 0, NULL },
 };
 

@@ -15,6 +15,7 @@
 #include "kms-net/http.h"
 #include "kms-net/keeper.h"
 #include "kms-net/limit.h"
+#include "kms-net/metrics.h"
 #include "kms-net/state.h"
 #include "proto/chan.h"
 #include "proto/config.h"
@@ -54,6 +55,7 @@ struct net {
 	struct budget memory; /* bodies, waiting requests, unsent answers */
 	uint64_t request_id;  /* of the latest answer */
 	uint64_t metrics_sets[METRICS_SLOTS][METRIC_COUNT];
+	struct metrics_peers peers;
 };
 
 #endif

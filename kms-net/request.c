@@ -10,6 +10,7 @@ void
 request_init(struct request *request)
 {
 	http_request_init(&request->http);
+	request->began_ns = 0;
 	request->head_len = 0;
 	request->route = NULL;
 	request->data = NULL;
@@ -306,6 +307,7 @@ read_head(struct conn *conn, const uint8_t *data, size_t len)
 
 	if (!conn->begun) {
 		conn->begun = conn->asked = true;
+		conn->request.began_ns = uv_hrtime();
 		http_due(conn, DUE_REQUEST);
 	}
 	limits.body = UINT64_MAX >> 1; /* the route's own limit decides */

@@ -39,6 +39,8 @@ const struct route route_table[] = {
 };
 
 const size_t route_count = sizeof(route_table) / sizeof(route_table[0]);
+_Static_assert(sizeof(route_table) / sizeof(route_table[0]) < METRICS_ROUTES,
+    "/metrics has no room for so many routes");
 
 #define METHODS 4
 

@@ -10,6 +10,7 @@
 #include "common/err.h"
 #include "common/log.h"
 #include "kmsd/child.h"
+#include "kmsd/usage.h"
 
 #define METRICS_MS 1000
 
@@ -192,6 +193,21 @@ static const struct chan_handler handlers[] = {
 
 /* ---- metrics ---- */
 
+/* The member of the label set "process" that is this child. */
+static enum label_process
+process_of(const struct child *child)
+{
+	return (enum label_process)(LABEL_process_NET + child->role);
+}
+
+static void
+count_usage(struct supervisor *s)
+{
+	usage_count(LABEL_process_KMSD, getpid());
+	for (size_t r = 0; r < ROLES; r++)
+		usage_count(process_of(&s->children[r]), s->children[r].pid);
+}
+
 static void
 send_metrics(struct chan *to, enum metrics_slot slot, const uint64_t *values)
 {
@@ -213,6 +229,7 @@ on_metrics_timer(uv_timer_t *timer)
 
 	if (net->state != CHILD_READY || s->phase != PHASE_SERVING)
 		return;
+	count_usage(s);
 	send_metrics(net->control, METRICS_SLOT_kmsd, metrics);
 	for (size_t r = 0; r < ROLES; r++) {
 		if (r != ROLE_NET && s->children[r].has_metrics)
@@ -259,8 +276,10 @@ on_control_closed(struct chan *chan, int error, void *arg)
 static void
 on_start_timer(uv_timer_t *timer)
 {
-	metrics[METRIC_KMSD_RESTARTS]++;
-	start_child(timer->data);
+	struct child *child = timer->data;
+
+	metrics[METRIC_KMSD_RESTARTS + (int)process_of(child)]++;
+	start_child(child);
 }
 
 static void
@@ -294,6 +313,7 @@ start_child(struct child *child)
 
 	if (child_start(
 		child, s->loop, s->machine, handlers, on_control_closed) == 0) {
+		usage_started(process_of(child));
 		(void)uv_timer_start(
 		    &child->timer, on_ready_timer, READY_MS, 0);
 		return;
@@ -451,6 +471,7 @@ supervise_run(uv_loop_t *loop, struct machine *machine)
 
 	s->loop = loop;
 	s->machine = machine;
+	usage_started(LABEL_process_KMSD);
 	if (open_handles(s) != 0) {
 		log_error("the event loop: %s", strerror(errno));
 		return 1;
