@@ -18,6 +18,10 @@
 #include "kms-keeper/identity.h"
 
 #define PEER_CALLS_A_PEER 8 /* under way at once to one node */
+#define PEER_CALLS_NODES_MAX 2048
+#define PEER_CALLS_BODIES_MAX (128U << 20) /* bytes of plaintext held */
+#define PEER_CALLS_NONCE_MS 100000    /* X-KMS-Next-Nonce is used until then */
+#define PEER_CALLS_DEPLOYED_MS 600000 /* v1 goes first to a deployed node */
 
 struct peer_calls_ops {
 	/* As peer_client_post and peer_client_cancel. */
@@ -37,42 +41,62 @@ struct peer_calls;
 struct peer_calls *peer_calls_new(const struct peer_calls_config *config,
     const struct peer_calls_ops *ops, struct counterparts *counterparts,
     struct identity *identity);
-/* Calls under way are not told. */
+/* Calls under way are not told; what the identity still works on for them is
+ * dropped when it is done. Not from within done. */
 void peer_calls_free(struct peer_calls *calls);
 
 struct peer_question {
 	struct eth_address wallet;
-	const char *url;	 /* as registered; borrowed for the call */
-	const uint8_t *sync_key; /* SYNC_KEY_LEN bytes, borrowed for the call;
-				    NULL: without X-Sync-Signature */
-	const void *body;	 /* plaintext of the inner message; borrowed */
+	const char *url;	 /* as registered; borrowed, as the rest is,
+				    for peer_calls_ask */
+	const uint8_t *sync_key; /* SYNC_KEY_LEN bytes, or NULL: without
+				    X-Sync-Signature */
+	const void *body;	 /* plaintext of the inner message */
 	size_t len;
 	uint64_t timeout_ms; /* for all of it */
-	size_t answer_max;   /* bytes of the answer's plaintext */
+	size_t answer_max;   /* bytes of the answer's plaintext; kms-chain takes
+				64 MiB of hex */
 };
 
-/* What came of it; borrowed for the call. body is wiped after it. */
+/*
+ * What came of it; borrowed for the call. body is wiped after it.
+ *
+ * error is 0 only for a verified 200. KMS_EUNAVAIL: another status (at POST
+ * /sync or at GET /nonce before it), no connection, or no answer of the chain.
+ * KMS_EAUTH: the registry does not authorise the node, or the answer is not
+ * provably its own, under its registered key. KMS_EREPLAY: its envelope was
+ * seen or sent before. KMS_ETIMEOUT, KMS_EPROTO (malformed), KMS_ETOOBIG
+ * (beyond answer_max), KMS_EINVAL (a URL that may not be asked), KMS_EBUSY,
+ * KMS_ENOMEM, KMS_ECRYPTO.
+ */
 struct peer_outcome {
-	int error;	     /* 0: a verified 200 with its plaintext */
+	int error;
 	unsigned int status; /* HTTP status where there was one, else 0 */
 	bool authentic;	     /* the status is the node's own word: signed, v2 */
 	const char *body;
 	size_t len;
 	unsigned int retry_after; /* seconds, 0: none */
-	uint64_t elapsed_ms;
-	const char *text; /* what went wrong, for people; "" on success */
+	uint64_t elapsed_ms;	  /* since peer_calls_ask */
+	const char *text; /* what went wrong, for people, printable ASCII; ""
+			     on success. Quotes an error's code and message */
 };
 
 typedef void (*peer_outcome_fn)(
     void *arg, uint64_t id, const struct peer_outcome *outcome);
 
 /*
- * Ask. done is called exactly once, never from within, unless cancelled.
- * KMS_EBUSY at a bound, KMS_ENOMEM, KMS_EUNAVAIL without kms-chain.
+ * Ask. done is called exactly once, never from within, unless cancelled; it
+ * may ask and cancel. KMS_EBUSY at a bound, KMS_ENOMEM, KMS_EUNAVAIL without
+ * kms-chain; KMS_EINVAL for a URL of more than 2048 bytes, no body, no time,
+ * or this node itself.
  *
  * A node that has answered v2 once is ours: it is never again asked, nor
  * believed, without it. Another is tried with v2 first; one that refuses it
- * (400 or 403, which anybody could have made up) gets v1.
+ * (400 or 403, which anybody could have made up) gets v1 in the same call, and
+ * when its answer verifies v1 goes first for PEER_CALLS_DEPLOYED_MS.
+ *
+ * A 403 to a nonce that came with an earlier answer is asked again, once, with
+ * a fresh one: the message may then arrive twice.
  */
 int peer_calls_ask(struct peer_calls *calls,
     const struct peer_question *question, struct kms_time now,
