@@ -5,6 +5,7 @@
  */
 #include <ctype.h>
 
+#include "kms-keeper/peer_call_internal.h"
 #include "regress/unit/peer_rig.h"
 
 static int
@@ -221,6 +222,60 @@ fallback(void **state)
 	succeeded(true);
 	asked(1, 1, 0);
 	assert_true(ours());
+}
+
+static void
+refuse_v2(struct peer_reply *reply)
+{
+	if (reply->kind == PEER_REPLY_ERROR && t.v1_asked == 0)
+		reply->status = 400;
+}
+
+/* Deployed nodes differ in what they make of v2. */
+static void
+fallback_on_400(void **state)
+{
+	(void)state;
+	t.deployed = true;
+	t.tamper = refuse_v2;
+	call();
+	succeeded(false);
+	asked(2, 1, 1);
+}
+
+static bool
+is_wiped(const struct exchange *x)
+{
+	static const uint8_t zeros[SYNC_KEY_LEN];
+
+	return x->body.data == NULL && x->calls->held == 0 &&
+	    memcmp(x->key, zeros, sizeof(zeros)) == 0;
+}
+
+/* Plaintext and key are held no longer than another attempt can want them. */
+static void
+short_lived_secrets(void **state)
+{
+	(void)state;
+	ask();
+	rig_pump(&t.rig);
+	answer_one();
+	assert_false(is_wiped(t.posts[0].arg)); /* v1 may come */
+	settle();
+	assert_int_equal(t.calls->held, 0);
+	t.gives_next = true;
+	ask();
+	answer_one();
+	assert_true(is_wiped(t.posts[0].arg));
+	settle();
+	ask();
+	assert_false(is_wiped(t.posts[0].arg)); /* its nonce may be refused */
+	t.nonce_count = 0;
+	answer_one();
+	answer_one();
+	assert_true(is_wiped(t.posts[0].arg));
+	settle();
+	succeeded(true);
 }
 
 /* A v1 error is forwarded, and is not the peer's word. */
@@ -1284,6 +1339,8 @@ main(void)
 		TEST(next_nonce_refused),
 		TEST(fallback),
 		SLOW(fallback),
+		TEST(fallback_on_400),
+		TEST(short_lived_secrets),
 		TEST(unbound_error),
 		TEST(no_downgrade),
 		TEST(other_statuses),
