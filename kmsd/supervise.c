@@ -392,15 +392,18 @@ static void
 on_sigchld(uv_signal_t *handle, int signum)
 {
 	struct supervisor *s = handle->data;
+	int status;
+	pid_t pid;
 
 	(void)signum;
-	for (size_t r = 0; r < ROLES; r++) {
-		struct child *child = &s->children[r];
-		int status;
-
-		if (child->pid > 0 &&
-		    waitpid(child->pid, &status, WNOHANG) == child->pid)
-			child_died(child, status);
+	/* As PID 1 it inherits orphans, of health checks say: reaped, too. */
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		for (size_t r = 0; r < ROLES; r++) {
+			if (s->children[r].pid == pid) {
+				child_died(&s->children[r], status);
+				break;
+			}
+		}
 	}
 }
 
