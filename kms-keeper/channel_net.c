@@ -326,7 +326,7 @@ push_state(struct channels *channels)
 					   : view->registered_url);
 	msg_put_b(&w, view->is_operator);
 	msg_put_s(&w, master_state_name(view->master_state));
-	msg_put_s(&w, "");
+	msg_put_s(&w, view->synced_from);
 	msg_put_b(&w, view->master_initialized);
 	msg_put_u(&w, k->config->kms_app_id);
 	msg_put_s(&w, registry);
@@ -334,7 +334,7 @@ push_state(struct channels *channels)
 	msg_put_u(&w, stats.namespaces);
 	msg_put_u(&w, stats.live_keys);
 	msg_put_u(&w, stats.live_bytes);
-	msg_put_b(&w, 1);
+	msg_put_b(&w, view->complete);
 	(void)chan_end(channels->chan[CHANNEL_NET], &w);
 }
 

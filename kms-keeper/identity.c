@@ -1,5 +1,7 @@
 #include "kms-keeper/identity.h"
 
+#include "common/err.h"
+
 void
 identity_sign(struct identity *identity, const void *message, size_t len,
     identity_done_fn done, void *arg)
@@ -30,6 +32,22 @@ identity_sign_transaction(struct identity *identity,
     const struct transaction *transaction, identity_done_fn done, void *arg)
 {
 	identity->ops->sign_transaction(identity, transaction, done, arg);
+}
+
+bool
+identity_can_unseal(const struct identity *identity)
+{
+	return identity->ops->unseal != NULL;
+}
+
+void
+identity_unseal(struct identity *identity, const struct sealed_secret *sealed,
+    identity_done_fn done, void *arg)
+{
+	if (identity->ops->unseal == NULL)
+		done(arg, KMS_EUNAVAIL, NULL, 0);
+	else
+		identity->ops->unseal(identity, sealed, done, arg);
 }
 
 void

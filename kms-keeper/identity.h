@@ -7,12 +7,14 @@
 #ifndef KMS_KEEPER_IDENTITY_H
 #define KMS_KEEPER_IDENTITY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "common/eth.h"
 #include "crypto/p384.h"
 #include "crypto/wallet.h"
+#include "kms-keeper/seal.h"
 #include "kms-keeper/transaction.h"
 
 struct identity;
@@ -45,6 +47,10 @@ struct identity_ops {
 	    size_t len, identity_done_fn done, void *arg);
 	void (*sign_transaction)(struct identity *identity,
 	    const struct transaction *transaction, identity_done_fn done,
+	    void *arg);
+	/* NULL: this kind of identity cannot. */
+	void (*unseal)(struct identity *identity,
+	    const struct sealed_secret *sealed, identity_done_fn done,
 	    void *arg);
 	void (*forget)(struct identity *identity, struct agreement *agreement);
 	void (*free)(struct identity *identity);
@@ -87,6 +93,16 @@ void identity_seal(struct identity *identity, struct agreement **agreement,
 /* Sign exactly this transaction: the raw one, checked field by field. */
 void identity_sign_transaction(struct identity *identity,
     const struct transaction *transaction, identity_done_fn done, void *arg);
+
+/*
+ * Open a secret that was sealed to the node's P-384 key: MASTER_SECRET_LEN
+ * bytes. KMS_EAUTH when it does not authenticate; KMS_EUNAVAIL from a kind
+ * that cannot, which identity_can_unseal tells before: a platform's service
+ * that opens nothing but envelopes.
+ */
+void identity_unseal(struct identity *identity,
+    const struct sealed_secret *sealed, identity_done_fn done, void *arg);
+bool identity_can_unseal(const struct identity *identity);
 
 /* Wipe an agreement (a counterpart is forgotten or changed its key). */
 void identity_forget(struct identity *identity, struct agreement **agreement);

@@ -138,6 +138,18 @@ local_sign_transaction(struct identity *identity,
 }
 
 static void
+local_unseal(struct identity *identity, const struct sealed_secret *sealed,
+    identity_done_fn done, void *arg)
+{
+	uint8_t secret[MASTER_SECRET_LEN];
+	int error =
+	    sealed_secret_open(local_of(identity)->tee_key, sealed, secret);
+
+	done(arg, error, secret, error == 0 ? sizeof(secret) : 0);
+	OPENSSL_cleanse(secret, sizeof(secret));
+}
+
+static void
 local_forget(struct identity *identity, struct agreement *agreement)
 {
 	(void)identity;
@@ -160,6 +172,7 @@ static const struct identity_ops local_ops = {
 	.open = local_open,
 	.seal = local_seal,
 	.sign_transaction = local_sign_transaction,
+	.unseal = local_unseal,
 	.forget = local_forget,
 	.free = local_free,
 };

@@ -88,7 +88,11 @@ keeper_new(const struct keeper_config *config, const struct keeper_ops *ops,
     struct identity *identity, struct kms_time now, struct keeper **keeper)
 {
 	struct keeper *k = calloc(1, sizeof(*k));
-	struct readiness_hooks hooks = { on_changed, on_wiped, k };
+	struct readiness_hooks hooks = {
+		.changed = on_changed,
+		.wiped = on_wiped,
+		.arg = k,
+	};
 	uint8_t spki[P384_SPKI_LEN];
 	int error;
 

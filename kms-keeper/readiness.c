@@ -21,6 +21,7 @@ readiness_update_view(struct readiness *r)
 	view->reason = r->reason;
 	view->master_state = r->master_state;
 	view->master_initialized = r->installed;
+	view->synced_from = r->synced_from;
 	r->hooks.changed(r->hooks.arg);
 }
 
@@ -56,11 +57,17 @@ readiness_unavailable(struct readiness *r, const char *format, ...)
 }
 
 /* Facts stay good until membership-max-age even when a tick fails. */
-void
-readiness_tick_failed(struct readiness *r, const char *text)
+bool
+readiness_is_stale(const struct readiness *r)
 {
 	uint64_t age = (uint64_t)(r->now.boot_ms - r->membership_ms);
 
+	return r->membership_ms == 0 || age > r->config->membership_max_age;
+}
+
+void
+readiness_tick_failed(struct readiness *r, const char *text)
+{
 	r->step = STEP_IDLE;
 	r->retry_ms =
 	    r->retry_ms == 0 ? READINESS_RETRY_MIN_MS : r->retry_ms * 2;
@@ -72,7 +79,7 @@ readiness_tick_failed(struct readiness *r, const char *text)
 	log_warn("reading the chain: %s", text);
 	if (!r->ready)
 		readiness_unavailable(r, "the chain cannot be read: %s", text);
-	else if (r->membership_ms == 0 || age > r->config->membership_max_age)
+	else if (readiness_is_stale(r))
 		readiness_unavailable(r,
 		    "membership data is older than "
 		    "membership-max-age: %s",
@@ -89,10 +96,42 @@ readiness_tick_done(struct readiness *r, int64_t next_ms)
 
 /* ---- the decision ---- */
 
+/* A secret that came from elsewhere brings no records: ask how far they are.
+ * Nobody else has any while this node is alone. */
+static void
+poll_filled(struct readiness *r)
+{
+	bool complete = true, done = true;
+
+	if (r->fills && r->hooks.filled != NULL && readiness_peer_count(r) > 0)
+		done = r->hooks.filled(r->hooks.arg, &complete);
+	if (done)
+		r->filled = true;
+	complete = complete && done;
+	if (r->view.complete == complete)
+		return;
+	r->view.complete = complete;
+	readiness_update_view(r);
+}
+
+void
+readiness_serve_or_fill(struct readiness *r)
+{
+	poll_filled(r);
+	if (r->filled)
+		readiness_set_state(r, true, "");
+	else
+		readiness_unavailable(
+		    r, "pulling a snapshot of the store from a peer");
+}
+
 static void
 on_hash_zero(struct readiness *r)
 {
+	handover_seek_stop(r->handover);
+	r->stands = false;
 	if (r->installed) {
+		handover_offer_stop(r->handover);
 		readiness_unavailable(r,
 		    "masterSecretHash was reset; the secret is "
 		    "kept unused until that is final");
@@ -101,6 +140,7 @@ on_hash_zero(struct readiness *r)
 	}
 	r->contrary = CONTRARY_NONE;
 	readiness_make_candidate(r);
+	handover_offer(r->handover, r->candidate, &r->candidate_hash);
 	readiness_submit_candidate(r);
 	if (submission_problem(r->submission)[0] != '\0')
 		readiness_unavailable(r, "setting masterSecretHash: %s",
@@ -112,37 +152,82 @@ on_hash_zero(struct readiness *r)
 }
 
 static void
+tell_not_held(struct readiness *r)
+{
+	const char *problem = handover_problem(r->handover);
+
+	r->problem_told = problem[0] != '\0';
+	readiness_unavailable(r,
+	    "the master secret behind masterSecretHash is not held "
+	    "here, and no peer has handed it over%s%s",
+	    r->problem_told ? ": " : "", problem);
+}
+
+/* The hash is not that of a secret held here. */
+static void
+on_hash_unknown(struct readiness *r)
+{
+	int64_t next_ms = (int64_t)r->config->node_tick;
+
+	tell_not_held(r);
+	/* The race is lost; the candidate may go once nothing can mine it, in
+	 * another order of the last blocks either. */
+	submission_abandon(r->submission);
+	if (handover_doubts(r->handover))
+		readiness_tick_done(r, 0);
+	else if (readiness_has_leftovers(r))
+		readiness_check_finality(r, CONTRARY_RACE);
+	else
+		readiness_tick_done(r, next_ms);
+}
+
+static void
+on_hash_ours(struct readiness *r)
+{
+	r->stands = true;
+	readiness_serve_or_fill(r);
+	if (readiness_has_leftovers(r)) {
+		readiness_check_finality(r, CONTRARY_RACE);
+		return;
+	}
+	r->contrary = CONTRARY_NONE;
+	readiness_tick_done(r, (int64_t)r->config->node_tick);
+}
+
+/* Look for the secret. One that a peer got wrong is looked for again only
+ * when the chain has been read since. */
+static void
+seek(struct readiness *r)
+{
+	if (handover_doubts(r->handover) && !r->rereads)
+		return;
+	r->rereads = false;
+	handover_seek(r->handover, &r->chain_hash);
+	(void)readiness_install_found(r);
+}
+
+static void
 on_hash_set(struct readiness *r)
 {
 	const uint8_t *hash = r->chain_hash.bytes;
 
+	r->stands = false;
+	handover_offer_stop(r->handover);
 	if (!r->installed && r->has_candidate &&
 	    memcmp(hash, r->candidate_hash.bytes, ETH_WORD_LEN) == 0)
 		readiness_install_candidate(r);
-	if (r->installed &&
-	    memcmp(hash, r->master_hash.bytes, ETH_WORD_LEN) == 0) {
-		r->contrary = CONTRARY_NONE;
-		readiness_set_state(r, true, "");
-		readiness_tick_done(r, (int64_t)r->config->node_tick);
-		return;
-	}
-	if (r->installed) {
+	if (!r->installed)
+		seek(r);
+	if (!r->installed) {
+		on_hash_unknown(r);
+	} else if (memcmp(hash, r->master_hash.bytes, ETH_WORD_LEN) == 0) {
+		on_hash_ours(r);
+	} else {
 		readiness_unavailable(r,
 		    "masterSecretHash is another one now; the "
 		    "secret is kept unused until that is final");
 		readiness_check_finality(r, CONTRARY_HASH);
-		return;
 	}
-	readiness_unavailable(r,
-	    "the master secret behind masterSecretHash is not held "
-	    "here, and no peer has handed it over");
-	/* The race is lost; the candidate may go once nothing can mine it, in
-	 * another order of the last blocks either. */
-	submission_abandon(r->submission);
-	if (r->has_candidate && !submission_open(r->submission))
-		readiness_check_finality(r, CONTRARY_RACE);
-	else
-		readiness_tick_done(r, (int64_t)r->config->node_tick);
 }
 
 /* A node that nobody has registered yet looks less and less often. */
@@ -188,6 +273,9 @@ readiness_decide(struct readiness *r)
 	readiness_publish_members(r);
 	refusal = readiness_own_refusal(r);
 	if (refusal != NULL) {
+		r->stands = false;
+		handover_seek_stop(r->handover);
+		handover_offer_stop(r->handover);
 		readiness_unavailable(r, "%s", refusal);
 		on_refusal(r);
 	} else if (eth_word_is_zero(&r->chain_hash)) {
@@ -207,6 +295,8 @@ readiness_new(const struct keeper_config *config, struct registry *registry,
 {
 	struct submission_config submission = { config->chain_id,
 		config->kms_registry };
+	struct handover_ops ops = { hooks->ask, hooks->cancel, hooks->deployed,
+		hooks->arg };
 	struct readiness *r = calloc(1, sizeof(*r));
 
 	if (r == NULL)
@@ -220,13 +310,16 @@ readiness_new(const struct keeper_config *config, struct registry *registry,
 	r->master = secmem_alloc(MASTER_SECRET_LEN);
 	r->candidate = secmem_alloc(MASTER_SECRET_LEN);
 	r->submission = submission_new(&submission, registry, identity);
+	r->handover = handover_new(&ops, identity, random, random_arg);
 	r->view.registered_url = "";
+	r->view.synced_from = r->synced_from;
+	r->view.complete = true;
 	(void)snprintf(r->reason, sizeof(r->reason),
 	    "starting: the chain has not been read yet");
 	r->view.reason = r->reason;
 	r->next_tick_ms = INT64_MAX; /* until readiness_kick */
 	if (r->master == NULL || r->candidate == NULL ||
-	    r->submission == NULL) {
+	    r->submission == NULL || r->handover == NULL) {
 		readiness_free(r);
 		return NULL;
 	}
@@ -238,6 +331,7 @@ readiness_free(struct readiness *r)
 {
 	if (r == NULL)
 		return;
+	handover_free(r->handover);
 	secmem_free(r->master);
 	secmem_free(r->candidate);
 	submission_free(r->submission);
@@ -256,28 +350,57 @@ readiness_kick(struct readiness *r)
 void
 readiness_set_time(struct readiness *r, struct kms_time now)
 {
-	uint64_t age = (uint64_t)(now.boot_ms - r->membership_ms);
-
 	r->now = now;
-	if (r->ready && age > r->config->membership_max_age)
+	handover_set_time(r->handover, now);
+	if (r->ready && readiness_is_stale(r))
 		readiness_unavailable(
 		    r, "membership data is older than membership-max-age");
+}
+
+/* A receipt, the last answer to an offer, and a peer's wrong secret are news:
+ * look at the hash at once. */
+static void
+watch_for_news(struct readiness *r)
+{
+	enum submission_state state = submission_state(r->submission);
+
+	if ((state != r->submission_seen && !submission_open(r->submission)) ||
+	    (r->waits_for_offers && handover_offered(r->handover)) ||
+	    (handover_doubts(r->handover) && !r->rereads &&
+		r->step == STEP_IDLE))
+		r->next_tick_ms = r->now.boot_ms;
+	r->submission_seen = state;
+}
+
+/* What came in from peers since the last facts. */
+static void
+follow_handover(struct readiness *r)
+{
+	handover_tick(r->handover, r->now);
+	if (readiness_install_found(r)) {
+		readiness_serve_or_fill(r);
+	} else if (r->stands && !readiness_is_stale(r)) {
+		poll_filled(r);
+		if (r->filled)
+			readiness_set_state(r, true, "");
+	} else if (handover_problem(r->handover)[0] != '\0' &&
+	    !r->problem_told) {
+		tell_not_held(r);
+	}
 }
 
 void
 readiness_tick(struct readiness *r, struct kms_time now)
 {
-	enum submission_state state;
-
 	readiness_set_time(r, now);
 	submission_tick(r->submission, now);
-	/* A receipt is news: look at the hash at once. */
-	state = submission_state(r->submission);
-	if (state != r->submission_seen && !submission_open(r->submission))
-		r->next_tick_ms = now.boot_ms;
-	r->submission_seen = state;
-	if (r->step == STEP_IDLE && now.boot_ms >= r->next_tick_ms)
+	follow_handover(r);
+	watch_for_news(r);
+	if (r->step == STEP_IDLE && now.boot_ms >= r->next_tick_ms) {
+		r->waits_for_offers = false;
+		r->rereads = handover_doubts(r->handover);
 		readiness_read_chain(r);
+	}
 }
 
 const struct readiness_view *
@@ -290,6 +413,25 @@ const uint8_t *
 readiness_master(const struct readiness *r)
 {
 	return r->ready ? r->master : NULL;
+}
+
+const uint8_t *
+readiness_secret(const struct readiness *r)
+{
+	/* The hash alone may be newer than the facts that were decided on. */
+	bool current = memcmp(r->chain_hash.bytes, r->master_hash.bytes,
+			   ETH_WORD_LEN) == 0;
+
+	return r->stands && current && !readiness_is_stale(r) ? r->master
+							      : NULL;
+}
+
+unsigned int
+readiness_serve(struct readiness *r, const struct eth_address *wallet,
+    const struct sync_message *message, struct buf *answer, const char **text)
+{
+	return handover_serve(
+	    r->handover, wallet, message, readiness_secret(r), answer, text);
 }
 
 size_t

@@ -2,7 +2,7 @@
  * Becoming ready and staying it (PROTOCOL.md section 8): one tick reads the
  * membership and the hash, decides, and installs, submits or withdraws. A
  * state machine: facts of the chain and the time in, questions and a state
- * out. Alone on this node: the hand-over between nodes comes with /sync.
+ * out. The secret itself travels by handover.h, which is driven from here.
  */
 #ifndef KMS_KEEPER_READINESS_H
 #define KMS_KEEPER_READINESS_H
@@ -13,6 +13,7 @@
 #include "common/clock.h"
 #include "kms-keeper/config.h"
 #include "kms-keeper/derive.h"
+#include "kms-keeper/handover.h"
 #include "kms-keeper/identity.h"
 #include "kms-keeper/registry.h"
 
@@ -35,6 +36,8 @@ struct readiness_view {
 	const char *reason; /* "" when ready */
 	enum master_state master_state;
 	bool master_initialized;
+	const char *synced_from; /* URL of the peer that gave it, "": none */
+	bool complete; /* false: a synced node lacks what peers hold */
 	bool is_operator;
 	const uint8_t *registered_pubkey; /* as the registry has it */
 	size_t registered_pubkey_len;
@@ -47,17 +50,32 @@ struct readiness_view {
 
 struct readiness;
 
+/* All but the first two may be NULL: a node without peers. */
 struct readiness_hooks {
 	/* Something in the view changed. */
 	void (*changed)(void *arg);
 	/* The secret was wiped: drop what hangs on it (the store). */
 	void (*wiped)(void *arg);
+	/* A secret whose hash stands on chain is there, or another than
+	 * before: what hangs on it can be made. */
+	void (*installed)(void *arg);
+	/* Polled after a secret came from elsewhere: is the store filled? True
+	 * once a peer's records were taken whole, or, with *complete false,
+	 * once so many peers failed that the node is to serve without; later
+	 * calls set *complete when they were taken after all. */
+	bool (*filled)(void *arg, bool *complete);
+	/* As in struct handover_ops. */
+	int (*ask)(void *arg, const struct handover_peer *peer,
+	    const void *body, size_t len, peer_outcome_fn done, void *done_arg,
+	    uint64_t *id);
+	void (*cancel)(void *arg, uint64_t id);
+	bool (*deployed)(void *arg, const struct eth_address *wallet);
 	void *arg;
 };
 
 /*
- * NULL without memory (also secmem). Everything is borrowed for life. random
- * makes the candidate secret.
+ * NULL without memory (also secmem). Everything but the hooks is borrowed for
+ * life. random makes the candidate secret and the hand-over's keys.
  */
 struct readiness *readiness_new(const struct keeper_config *config,
     struct registry *registry, struct identity *identity,
@@ -80,6 +98,22 @@ const struct readiness_view *readiness_view(const struct readiness *readiness);
 
 /* The master secret while the node is ready, else NULL. Borrowed. */
 const uint8_t *readiness_master(const struct readiness *readiness);
+
+/*
+ * The master secret while its hash is the one on chain and the registry shows
+ * this node as it is, else NULL: what /sync hangs on, also while the node is
+ * not ready for another reason (two that wait for each other would wait for
+ * ever). Borrowed until the next input.
+ */
+const uint8_t *readiness_secret(const struct readiness *readiness);
+
+/*
+ * Answer a master_secret_request or a secret_offer of an authenticated peer;
+ * as handover_serve.
+ */
+unsigned int readiness_serve(struct readiness *readiness,
+    const struct eth_address *wallet, const struct sync_message *message,
+    struct buf *answer, const char **text);
 
 /* Members that are valid peers other than this node. */
 size_t readiness_peer_count(const struct readiness *readiness);

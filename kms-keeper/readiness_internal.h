@@ -16,13 +16,13 @@ enum step {
 	STEP_FINAL_INSTANCE /* the same of our own registration */
 };
 
-/* Why a node that holds a secret may not serve with it. */
+/* What has to stand for good before something is wiped. */
 enum contrary {
 	CONTRARY_NONE,
-	CONTRARY_HASH,
-	CONTRARY_REGISTRATION,
-	CONTRARY_RACE /* nothing installed: another's hash beat the candidate's
-		       */
+	CONTRARY_HASH,	       /* the secret's hash is not the one on chain */
+	CONTRARY_REGISTRATION, /* this node is none any more */
+	CONTRARY_RACE /* nothing against the secret: a hash stands that is not
+			 the candidate's, or not those of offers */
 };
 
 struct member_row {
@@ -40,6 +40,10 @@ struct readiness {
 	void *random_arg;
 	struct readiness_hooks hooks;
 	struct submission *submission;
+	struct handover *handover;
+	bool waits_for_offers; /* before the candidate is sent */
+	bool problem_told;     /* handover_problem, in the reason */
+	bool rereads;	       /* this tick began after the hand-over's doubt */
 	enum submission_state submission_seen; /* by the last tick */
 	int64_t submitted_ms; /* boot time of the last submission's start */
 	struct kms_time now;
@@ -66,6 +70,10 @@ struct readiness {
 
 	uint8_t *master; /* secmem, MASTER_SECRET_LEN */
 	bool installed;
+	bool stands; /* its hash is the chain's, as of the last facts */
+	bool fills;  /* it came from elsewhere: the store, too, must come */
+	bool filled; /* that is done, or given up */
+	char synced_from[REGISTRY_URL_MAX + 1];
 	enum master_state master_state;
 	struct eth_word master_hash;
 	uint8_t *candidate; /* secmem */
@@ -95,6 +103,12 @@ void readiness_unavailable(struct readiness *r, const char *format, ...)
 void readiness_tick_failed(struct readiness *r, const char *text);
 void readiness_tick_done(struct readiness *r, int64_t next_ms);
 
+/* Are the last complete facts too old to go by? */
+bool readiness_is_stale(const struct readiness *r);
+
+/* Serve, unless the store must be filled first. */
+void readiness_serve_or_fill(struct readiness *r);
+
 /* All facts of the tick are there. */
 void readiness_decide(struct readiness *r);
 
@@ -120,8 +134,19 @@ const char *readiness_own_refusal(struct readiness *r);
 
 /* A fresh candidate if there is none. */
 void readiness_make_candidate(struct readiness *r);
+
+/* Submit it, once every peer was offered it. */
 void readiness_submit_candidate(struct readiness *r);
+
+/* The candidate is the one on chain. */
 void readiness_install_candidate(struct readiness *r);
+
+/* What the hand-over found, if it is the one on chain: true when it is
+ * installed now. */
+bool readiness_install_found(struct readiness *r);
+
+/* Are there a candidate that nothing can mine, or offers? */
+bool readiness_has_leftovers(const struct readiness *r);
 
 /* A fact stands against the secret (or the candidate): wipe once it is final.
  * Ends the tick. */

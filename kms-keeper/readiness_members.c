@@ -194,19 +194,46 @@ readiness_own_row(const struct readiness *r)
 	return NULL;
 }
 
+/* The peers that may be dialled: the valid ones but this node. */
+static void
+publish_peers(struct readiness *r, const struct peer *peers,
+    const struct p384_point *points)
+{
+	struct handover_peer *valid =
+	    calloc(r->member_count + 1, sizeof(*valid));
+	size_t count = 0;
+
+	for (size_t i = 0; valid != NULL && i < r->member_count; i++) {
+		const struct instance_facts *facts = &peers[i].facts;
+
+		if (peers[i].refusal != NULL ||
+		    eth_address_equal(&facts->wallet, &r->identity->wallet))
+			continue;
+		valid[count].wallet = facts->wallet;
+		valid[count].point = points[i];
+		valid[count++].url = facts->url;
+	}
+	if (handover_set_peers(r->handover, valid, count) != 0)
+		log_warn("no memory for the list of peers");
+	free(valid);
+}
+
 void
 readiness_publish_members(struct readiness *r)
 {
 	struct peer *peers = calloc(r->row_count + 1, sizeof(*peers));
-	struct p384_point point;
+	struct p384_point *points = calloc(r->row_count + 1, sizeof(*points));
 
 	free(r->members);
 	r->members = r->rows;
 	r->member_count = r->row_count;
 	r->rows = NULL;
 	r->membership_ms = r->now.boot_ms;
-	if (peers == NULL)
+	if (peers == NULL || points == NULL) {
+		free(peers);
+		free(points);
 		return;
+	}
 	for (size_t i = 0; i < r->member_count; i++) {
 		struct member_row *row = &r->members[i];
 
@@ -215,8 +242,10 @@ readiness_publish_members(struct readiness *r)
 		peers[i].refusal = row->fetched_ms == 0
 		    ? "not read yet"
 		    : authz_peer(&row->facts, &row->wallet,
-			  r->config->kms_app_id, &point);
+			  r->config->kms_app_id, &points[i]);
 	}
+	publish_peers(r, peers, points);
+	free(points);
 	free(r->peers);
 	r->peers = peers;
 	r->view.peers = peers;

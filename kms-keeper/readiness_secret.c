@@ -3,6 +3,7 @@
 #include "kms-keeper/readiness_internal.h"
 
 #include <openssl/crypto.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "common/log.h"
@@ -10,31 +11,85 @@
 
 /* ---- secrets ---- */
 
+static bool
+same_hash(const struct eth_word *a, const struct eth_word *b)
+{
+	return memcmp(a->bytes, b->bytes, ETH_WORD_LEN) == 0;
+}
+
 static void
 drop_candidate(struct readiness *r)
 {
+	handover_offer_stop(r->handover);
 	OPENSSL_cleanse(r->candidate, MASTER_SECRET_LEN);
 	r->has_candidate = false;
+}
+
+/* The caller has seen that the chain shows this secret's hash. */
+static void
+install(struct readiness *r, const uint8_t *secret, enum master_state state,
+    const char *url)
+{
+	memcpy(r->master, secret, MASTER_SECRET_LEN);
+	r->master_hash = r->chain_hash;
+	r->installed = r->stands = true;
+	r->master_state = state;
+	r->fills = state == MASTER_SYNCED;
+	r->filled = false;
+	(void)snprintf(r->synced_from, sizeof(r->synced_from), "%s", url);
+	handover_seek_stop(r->handover);
+	if (r->hooks.installed != NULL)
+		r->hooks.installed(r->hooks.arg);
 }
 
 void
 readiness_install_candidate(struct readiness *r)
 {
-	memcpy(r->master, r->candidate, MASTER_SECRET_LEN);
-	r->master_hash = r->candidate_hash;
-	r->installed = true;
-	r->master_state = MASTER_GENERATED;
+	install(r, r->candidate, MASTER_GENERATED, "");
+	/* Seen so late that others may have served with it, from an offer. */
+	r->fills = r->now.boot_ms - r->submitted_ms >
+	    (int64_t)r->config->membership_max_age;
 	drop_candidate(r);
 }
 
+bool
+readiness_install_found(struct readiness *r)
+{
+	const uint8_t *found;
+	const char *url;
+
+	if (r->installed || readiness_is_stale(r))
+		return false;
+	found = handover_found(r->handover, &r->chain_hash, &url);
+	if (found == NULL)
+		return false;
+	log_info("the master secret was handed over by %s",
+	    url[0] != '\0' ? url : "a former peer");
+	install(r, found, MASTER_SYNCED, url);
+	readiness_update_view(r);
+	return true;
+}
+
+/* Wipe what is not the secret of the hash that stands for good; NULL: this
+ * node is none any more. */
 static void
-wipe_master(struct readiness *r, const char *why)
+wipe_master(struct readiness *r, const char *why, const struct eth_word *final)
 {
 	log_warn("wiping the master secret and the store: %s", why);
 	OPENSSL_cleanse(r->master, MASTER_SECRET_LEN);
-	r->installed = false;
+	r->installed = r->stands = false;
+	r->fills = r->filled = false;
+	r->synced_from[0] = '\0';
+	r->view.complete = true;
 	r->master_state = MASTER_UNINITIALIZED;
 	r->contrary = CONTRARY_NONE;
+	if (final == NULL || !same_hash(&r->candidate_hash, final))
+		drop_candidate(r);
+	/* After a reset the others begin anew: keep what they offer for it. */
+	if (final != NULL && eth_word_is_zero(final))
+		handover_drop_offer(r->handover, &r->master_hash);
+	else
+		handover_drop_offers(r->handover, final);
 	r->hooks.wiped(r->hooks.arg);
 	readiness_update_view(r);
 	readiness_tick_done(r, 0);
@@ -57,6 +112,10 @@ readiness_submit_candidate(struct readiness *r)
 	if (submission_open(r->submission) ||
 	    submission_awaits(r->submission, &r->candidate_hash, r->hash_block))
 		return;
+	r->waits_for_offers =
+	    !r->candidate_sent && !handover_offered(r->handover);
+	if (r->waits_for_offers)
+		return;
 	/* One that was mined in vain costs gas: do not repeat it at once. */
 	if (r->candidate_sent &&
 	    submission_state(r->submission) != SUBMISSION_IDLE &&
@@ -70,15 +129,36 @@ readiness_submit_candidate(struct readiness *r)
 
 /* ---- a contrary fact: stop at once, wipe only what is final ---- */
 
-static void
-contrary_is_final(struct readiness *r, const char *why)
+bool
+readiness_has_leftovers(const struct readiness *r)
 {
-	if (r->contrary == CONTRARY_RACE) {
+	return handover_offers(r->handover) > 0 ||
+	    (r->has_candidate && !submission_open(r->submission));
+}
+
+static void
+race_is_final(
+    struct readiness *r, const char *why, const struct eth_word *final)
+{
+	bool ours = r->installed && same_hash(final, &r->master_hash);
+
+	if (r->has_candidate && !submission_open(r->submission) &&
+	    !same_hash(final, &r->candidate_hash)) {
 		log_info("dropping the candidate secret: %s", why);
 		drop_candidate(r);
-		r->contrary = CONTRARY_NONE;
+	}
+	handover_drop_offers(r->handover, ours ? NULL : final);
+	r->contrary = CONTRARY_NONE;
+}
+
+static void
+contrary_is_final(
+    struct readiness *r, const char *why, const struct eth_word *final)
+{
+	if (r->contrary == CONTRARY_RACE) {
+		race_is_final(r, why, final);
 	} else if (!submission_open(r->submission)) {
-		wipe_master(r, why);
+		wipe_master(r, why, final);
 		return;
 	}
 	/* A transaction that may still be mined would need the secret. */
@@ -89,14 +169,10 @@ contrary_is_final(struct readiness *r, const char *why)
 static bool
 hash_is_contrary(const struct readiness *r, const struct eth_word *hash)
 {
-	const struct eth_word *own = &r->master_hash;
-
-	if (r->contrary == CONTRARY_RACE) {
-		if (eth_word_is_zero(hash))
-			return false;
-		own = &r->candidate_hash;
-	}
-	return memcmp(hash->bytes, own->bytes, ETH_WORD_LEN) != 0;
+	if (r->contrary != CONTRARY_RACE)
+		return !same_hash(hash, &r->master_hash);
+	return !eth_word_is_zero(hash) &&
+	    !(r->has_candidate && same_hash(hash, &r->candidate_hash));
 }
 
 static void
@@ -112,7 +188,8 @@ on_final_instance(void *arg, int error, const struct registry_answer *answer)
 		answer->instance.status != INSTANCE_ACTIVE))
 		contrary_is_final(r,
 		    "this node's registration ended at a "
-		    "finalized block");
+		    "finalized block",
+		    NULL);
 	else
 		readiness_tick_done(r, (int64_t)r->config->node_tick);
 }
@@ -134,7 +211,9 @@ on_final_hash(void *arg, int error, const struct registry_answer *answer)
 	if (error != 0 && answer->failure == CHAIN_ERROR_REFUSED && waited) {
 		contrary_is_final(r,
 		    "the chain has no finalized block, and "
-		    "wipe-confirmations have passed");
+		    "wipe-confirmations have passed",
+		    r->contrary == CONTRARY_REGISTRATION ? NULL
+							 : &r->chain_hash);
 		return;
 	}
 	if (error != 0 || answer->chain_id != r->config->chain_id ||
@@ -151,7 +230,8 @@ on_final_hash(void *arg, int error, const struct registry_answer *answer)
 	if (hash_is_contrary(r, &answer->hash))
 		contrary_is_final(r,
 		    "another masterSecretHash stands at a "
-		    "finalized block");
+		    "finalized block",
+		    &answer->hash);
 	else
 		readiness_tick_done(r, (int64_t)r->config->node_tick);
 }

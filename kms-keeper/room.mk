@@ -11,6 +11,8 @@ kms-keeper_SRC := kms-keeper/main.c kms-keeper/sandbox.c kms-keeper/config.c \
 	kms-keeper/registry.c kms-keeper/quorum.c kms-keeper/quorum_vote.c \
 	kms-keeper/readiness.c kms-keeper/readiness_members.c \
 	kms-keeper/readiness_secret.c kms-keeper/submission.c \
+	kms-keeper/handover.c kms-keeper/handover_message.c \
+	kms-keeper/handover_offer.c \
 	kms-keeper/identity.c kms-keeper/identity_local.c \
 	kms-keeper/at_rest.c kms-keeper/derive.c kms-keeper/nonce.c \
 	kms-keeper/replay.c kms-keeper/seal.c kms-keeper/transaction.c \

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include "crypto/envelope.h"
+#include "kms-keeper/seal.h"
 #include "kms-keeper/transaction.h"
 #include "regress/unit/vector.h"
 
@@ -229,6 +230,37 @@ operations(void **state)
 	identity_free(other);
 }
 
+/* A secret sealed to the node's own key. */
+static void
+unseals(void **state)
+{
+	uint8_t scalar[P384_SCALAR_LEN] = { 3 }, nonce[AEAD_NONCE_LEN] = { 1 };
+	uint8_t secret[MASTER_SECRET_LEN] = { 7, 8, 9 };
+	struct sealed_secret sealed;
+	struct p384_key *key;
+	struct result a;
+
+	(void)state;
+	assert_int_equal(load_text(""), 0);
+	assert_int_equal(p384_key_new(scalar, &key), 0);
+	assert_int_equal(
+	    sealed_secret_seal(secret, key, &identity->point, nonce, &sealed),
+	    0);
+	assert_true(identity_can_unseal(identity));
+	identity_unseal(identity, &sealed, done, &a);
+	assert_int_equal(a.error, 0);
+	assert_int_equal(a.len, sizeof(secret));
+	assert_memory_equal(a.out, secret, sizeof(secret));
+	/* To another's, or changed. */
+	assert_int_equal(sealed_secret_seal(
+			     secret, key, p384_key_point(key), nonce, &sealed),
+	    0);
+	identity_unseal(identity, &sealed, done, &a);
+	assert_int_equal(a.error, KMS_EAUTH);
+	assert_int_equal(a.len, 0);
+	p384_key_free(key);
+}
+
 static void
 transactions(void **state)
 {
@@ -306,6 +338,7 @@ main(void)
 		TEST(sizes),
 		TEST(made_at_start),
 		TEST(operations),
+		TEST(unseals),
 		TEST(transactions),
 		TEST(out_of_secure_memory),
 		TEST(mutations),

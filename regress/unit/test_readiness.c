@@ -25,7 +25,8 @@ on_wiped(void *arg)
 static int
 begin(void **state)
 {
-	struct readiness_hooks hooks = { on_changed, on_wiped, NULL };
+	struct readiness_hooks hooks = { .changed = on_changed,
+		.wiped = on_wiped };
 
 	(void)state;
 	rig_init(&rig);
@@ -125,7 +126,8 @@ become_ready(uint8_t out[MASTER_SECRET_LEN])
 static void
 waits_for_channel(void **state)
 {
-	struct readiness_hooks hooks = { on_changed, on_wiped, NULL };
+	struct readiness_hooks hooks = { .changed = on_changed,
+		.wiped = on_wiped };
 	struct readiness *other = readiness_new(
 	    &rig.config, rig.registry, rig.identity, rig_random, &rig, &hooks);
 
