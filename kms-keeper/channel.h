@@ -37,6 +37,7 @@ int channel_peer_open(struct channels *channels, int fd, uint32_t generation);
 void channel_net_answer(
     void *arg, uint64_t handle, const struct answer *answer);
 void channel_net_credit(void *arg, uint64_t handle, size_t bytes);
+void channel_net_go(void *arg, uint64_t handle, size_t most);
 int channel_rpc_ask(
     void *arg, uint64_t id, const struct registry_question *question);
 

@@ -155,18 +155,31 @@ channel_net_answer(void *arg, uint64_t handle, const struct answer *answer)
 		log_warn("an answer is lost: %s", kms_strerror(error));
 }
 
-void
-channel_net_credit(void *arg, uint64_t handle, size_t bytes)
+static void
+send_number(struct channels *channels, enum msg_type type, uint64_t handle,
+    size_t value)
 {
-	struct channels *channels = arg;
 	struct chan *chan = channels->chan[CHANNEL_NET];
 	struct msg_writer w;
 
-	if (chan == NULL || bytes == 0)
+	if (chan == NULL)
 		return;
-	chan_begin(chan, &w, MSG_KEEPERNET_CREDIT, handle);
-	msg_put_u(&w, bytes);
+	chan_begin(chan, &w, type, handle);
+	msg_put_u(&w, value);
 	(void)chan_end(chan, &w);
+}
+
+void
+channel_net_credit(void *arg, uint64_t handle, size_t bytes)
+{
+	if (bytes > 0)
+		send_number(arg, MSG_KEEPERNET_CREDIT, handle, bytes);
+}
+
+void
+channel_net_go(void *arg, uint64_t handle, size_t most)
+{
+	send_number(arg, MSG_KEEPERNET_GO, handle, most);
 }
 
 /* ---- what kms-net says ---- */
@@ -231,14 +244,62 @@ on_request(struct chan *chan, struct msg *msg, void *arg)
 }
 
 static int
-on_body(struct chan *chan, struct msg *msg, void *arg)
+on_sync(struct chan *chan, struct msg *msg, void *arg)
 {
 	struct channels *channels = arg;
+	const struct msg_value *v = msg->v;
+	struct sync_head head = {
+		.target = text_of(&v[0]),
+		.flags = (unsigned int)v[1].u,
+		.signature = text_of(&v[2]),
+		.nonce = text_of(&v[3]),
+		.timestamp = text_of(&v[4]),
+		.wallet = text_of(&v[5]),
+		.version = text_of(&v[6]),
+		.content_hash = text_of(&v[7]),
+		.sync_signature = text_of(&v[8]),
+	};
+
+	(void)chan;
+	if (v[1].u > UINT32_MAX)
+		return KMS_EPROTO;
+	keeper_set_time(channels->keeper, clock_now());
+	return sync_request_begin(channels->keeper->syncs, msg->id, &head);
+}
+
+static int
+on_envelope(struct chan *chan, struct msg *msg, void *arg)
+{
+	struct channels *channels = arg;
+	const struct msg_value *v = msg->v;
+	struct sync_envelope envelope = {
+		.sender = text_of(&v[0]),
+		.nonce = text_of(&v[1]),
+		.data_total = v[2].u,
+		.data = text_of(&v[3]),
+	};
 
 	(void)chan;
 	keeper_set_time(channels->keeper, clock_now());
-	return request_body(channels->keeper->requests, msg->id,
-	    (const char *)msg->v[0].data, msg->v[0].len);
+	return sync_request_envelope(
+	    channels->keeper->syncs, msg->id, &envelope);
+}
+
+static int
+on_body(struct chan *chan, struct msg *msg, void *arg)
+{
+	struct channels *channels = arg;
+	const char *data = (const char *)msg->v[0].data;
+	int result;
+
+	(void)chan;
+	keeper_set_time(channels->keeper, clock_now());
+	result = sync_request_body(
+	    channels->keeper->syncs, msg->id, data, msg->v[0].len);
+	if (result != 0)
+		return result > 0 ? 0 : result;
+	return request_body(
+	    channels->keeper->requests, msg->id, data, msg->v[0].len);
 }
 
 static struct outgoing *
@@ -260,6 +321,7 @@ on_cancel(struct chan *chan, struct msg *msg, void *arg)
 	if (out != NULL)
 		outgoing_free(channels, out);
 	request_cancel(channels->keeper->requests, msg->id);
+	sync_request_cancel(channels->keeper->syncs, msg->id);
 	return 0;
 }
 
@@ -283,6 +345,8 @@ on_credit(struct chan *chan, struct msg *msg, void *arg)
 static const struct chan_handler handlers[] = {
 	{ MSG_NETKEEPER_NONCE, on_nonce },
 	{ MSG_NETKEEPER_REQUEST, on_request },
+	{ MSG_NETKEEPER_SYNC, on_sync },
+	{ MSG_NETKEEPER_ENVELOPE, on_envelope },
 	{ MSG_NETKEEPER_BODY, on_body },
 	{ MSG_NETKEEPER_CANCEL, on_cancel },
 	{ MSG_NETKEEPER_CREDIT, on_credit },
@@ -401,6 +465,7 @@ drop_everything(struct channels *channels)
 	struct outgoing *out, *next;
 
 	requests_cancel_all(channels->keeper->requests);
+	sync_requests_cancel_all(channels->keeper->syncs);
 	HASH_ITER (hh, channels->outgoing, out, next) {
 		outgoing_free(channels, out);
 	}

@@ -57,6 +57,7 @@ static const struct config_row rows[] = {
 	NUMBER("rpc-endpoints", rpc_endpoints),
 	NUMBER("app-rate", app_rate),
 	NUMBER("max-body", max_body),
+	NUMBER("max-sync-body", max_sync_body),
 };
 
 int

@@ -87,6 +87,14 @@ counterparts_free(struct counterparts *cs)
 	free(cs);
 }
 
+/* A peer's window must not go: its requests would pass a second time. */
+static bool
+is_remembered(const struct counterpart *c)
+{
+	return c->verdict == COUNTERPART_AUTHORISED &&
+	    c->app_id == c->owner->config.kms_app_id && c->replay.count > 0;
+}
+
 /* Make room in a share; false when everybody in it is busy. */
 static bool
 make_room(struct counterparts *cs, int share)
@@ -98,7 +106,7 @@ make_room(struct counterparts *cs, int share)
 	if (cs->count[share] < max)
 		return true;
 	TAILQ_FOREACH (c, &cs->lru[share], lru) {
-		if (c->pins == 0 && !c->lookup) {
+		if (c->pins == 0 && !c->lookup && !is_remembered(c)) {
 			drop(c);
 			return true;
 		}
@@ -185,6 +193,17 @@ set_verdict(struct counterpart *c, enum counterpart_verdict verdict)
 	cs->count[!from]++;
 }
 
+/* What a peer sent matters for as long as the oldest record may come back. */
+static void
+reach_back(struct counterpart *c)
+{
+	const struct counterparts_config *config = &c->owner->config;
+
+	if (c->app_id == config->kms_app_id &&
+	    c->replay.reach_ms < (int64_t)config->peer_reach_ms)
+		c->replay.reach_ms = (int64_t)config->peer_reach_ms;
+}
+
 static void
 take_facts(struct counterpart *c, const struct instance_facts *facts)
 {
@@ -202,6 +221,7 @@ take_facts(struct counterpart *c, const struct instance_facts *facts)
 		identity_forget(c->owner->identity, &c->agreement);
 	c->point = point;
 	c->app_id = facts->app_id;
+	reach_back(c);
 	set_verdict(c, COUNTERPART_AUTHORISED);
 }
 

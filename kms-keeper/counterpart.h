@@ -86,6 +86,8 @@ struct counterparts_config {
 	uint64_t ttl_ms;	  /* registry-cache-ttl */
 	uint64_t max_head_age_ms; /* max-head-age */
 	uint64_t app_rate;	  /* requests a minute a wallet, 0: off */
+	uint64_t kms_app_id;	  /* its instances are peers */
+	uint64_t peer_reach_ms;	  /* of a peer's window: tombstone-retention */
 	size_t replay_max;	  /* 0: COUNTERPARTS_REPLAY_MAX */
 	uint8_t hash_key[SIPHASH_KEY_LEN];
 };

@@ -65,11 +65,45 @@ make_counterparts(const struct keeper_config *config, const struct keeper *k)
 		.ttl_ms = config->registry_cache_ttl,
 		.max_head_age_ms = config->max_head_age,
 		.app_rate = config->app_rate,
+		.kms_app_id = config->kms_app_id,
+		.peer_reach_ms = config->tombstone_retention,
 	};
 
 	k->ops.random(k->ops.arg, settings.hash_key, sizeof(settings.hash_key));
 	return counterparts_new(&settings, k->registry, k->identity);
 }
+
+static const uint8_t *
+no_sync_key(void *arg)
+{
+	(void)arg;
+	return NULL;
+}
+
+static bool
+nobody_is_ours(void *arg, const struct eth_address *wallet)
+{
+	(void)arg;
+	(void)wallet;
+	return false;
+}
+
+static unsigned int
+serve_nothing(void *arg, const struct eth_address *wallet, bool hmac_holds,
+    const char *body, size_t len, struct buf *answer, const char **message)
+{
+	(void)arg;
+	(void)wallet;
+	(void)hmac_holds;
+	(void)body;
+	(void)len;
+	(void)answer;
+	*message = "this node does not replicate yet";
+	return 503;
+}
+
+static const struct sync_requests_ops alone = { no_sync_key, nobody_is_ours,
+	serve_nothing, NULL };
 
 static int
 make_nonces(const struct keeper_config *config, struct keeper *k)
@@ -109,13 +143,14 @@ keeper_new(const struct keeper_config *config, const struct keeper_ops *ops,
 	k->store = make_store(config, k);
 	k->counterparts = make_counterparts(config, k);
 	k->requests = requests_new(k);
+	k->syncs = sync_requests_new(k, &alone);
 	k->readiness = readiness_new(
 	    config, k->registry, identity, ops->random, ops->arg, &hooks);
 	error = make_nonces(config, k);
 	if (error == 0 &&
 	    (k->registry == NULL || k->store == NULL ||
 		k->counterparts == NULL || k->requests == NULL ||
-		k->readiness == NULL))
+		k->syncs == NULL || k->readiness == NULL))
 		error = KMS_ENOMEM;
 	if (error == 0)
 		error = store_set_member(
@@ -135,6 +170,7 @@ keeper_free(struct keeper *k)
 	if (k == NULL)
 		return;
 	requests_free(k->requests);
+	sync_requests_free(k->syncs);
 	counterparts_free(k->counterparts);
 	readiness_free(k->readiness);
 	registry_free(k->registry);

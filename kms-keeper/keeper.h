@@ -17,6 +17,7 @@
 #include "kms-keeper/readiness.h"
 #include "kms-keeper/registry.h"
 #include "kms-keeper/request.h"
+#include "kms-keeper/request_sync.h"
 #include "kms-keeper/store.h"
 #include "proto/msg.h"
 
@@ -29,6 +30,9 @@ struct keeper_ops {
 	void (*answer)(void *arg, uint64_t handle, const struct answer *answer);
 	/* Request body consumed: the sender's window moves on. */
 	void (*credit)(void *arg, uint64_t handle, size_t bytes);
+	/* The body of a sync request is wanted, if it has at most so many
+	 * bytes. */
+	void (*go)(void *arg, uint64_t handle, size_t most);
 	/* What /status or /nodes shows has changed. */
 	void (*changed)(void *arg);
 	void *arg;
@@ -44,6 +48,7 @@ struct keeper {
 	struct nonce_table *nonces;
 	struct store *store;
 	struct requests *requests;
+	struct sync_requests *syncs;
 	char pubkey_hex[2 * P384_SPKI_LEN + 1]; /* sender_tee_pubkey */
 	char wallet_text[ETH_ADDRESS_TEXT_LEN + 1];
 	struct kms_time now;

@@ -77,6 +77,7 @@ static const struct keeper_ops ops = {
 	.ask = channel_rpc_ask,
 	.answer = channel_net_answer,
 	.credit = channel_net_credit,
+	.go = channel_net_go,
 	.changed = mark_changed,
 	.arg = &channels,
 };

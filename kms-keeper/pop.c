@@ -42,53 +42,55 @@ struct parsed {
 	struct eth_address wallet; /* when given */
 };
 
+#define HOLDS REFUSAL_COUNT /* none */
+
 /* All headers present, once, and well formed. */
-static const char *
-parse_headers(const struct request_head *head, struct parsed *parsed,
+static enum refusal
+parse_headers(const struct pop_head *head, struct parsed *parsed,
     struct pop_result *result)
 {
 	size_t len;
 
 	if (head->flags & AUTH_FLAG_REPEATED)
-		return refusal_text(REFUSAL_HEADER_REPEATED);
+		return REFUSAL_HEADER_REPEATED;
 	if (head->flags & AUTH_FLAG_OVERLONG)
-		return refusal_text(REFUSAL_HEADER_OVERLONG);
+		return REFUSAL_HEADER_OVERLONG;
 	if (head->signature.len == 0 || head->nonce.len == 0 ||
 	    head->timestamp.len == 0)
-		return refusal_text(REFUSAL_HEADER_ABSENT);
+		return REFUSAL_HEADER_ABSENT;
 	if (head->version.len != 0 && !text_is(head->version, "v2"))
-		return refusal_text(REFUSAL_AUTH_VERSION);
+		return REFUSAL_AUTH_VERSION;
 	result->bound = head->version.len != 0;
 	if (signature_parse(head->signature.text, head->signature.len,
 		parsed->signature) != 0)
-		return refusal_text(REFUSAL_SIGNATURE_FORM);
+		return REFUSAL_SIGNATURE_FORM;
 	if (base64_decode(head->nonce.text, head->nonce.len, parsed->nonce,
 		NONCE_LEN, &len) != 0 ||
 	    len != NONCE_LEN)
-		return refusal_text(REFUSAL_NONCE);
+		return REFUSAL_NONCE;
 	if (pop_timestamp_parse(head->timestamp.text, head->timestamp.len,
 		&parsed->timestamp) != 0)
-		return refusal_text(REFUSAL_TIMESTAMP_FORM);
+		return REFUSAL_TIMESTAMP_FORM;
 	if (head->wallet.len != 0 &&
 	    eth_address_parse(
 		head->wallet.text, head->wallet.len, &parsed->wallet) != 0)
-		return refusal_text(REFUSAL_WALLET_FORM);
+		return REFUSAL_WALLET_FORM;
 	if (result->bound != (head->content_hash.len != 0) ||
 	    (result->bound &&
 		hex_decode_exact(head->content_hash.text,
 		    head->content_hash.len, result->content_hash,
 		    SHA256_LEN) != 0))
-		return refusal_text(REFUSAL_CONTENT_HASH_FORM);
-	return NULL;
+		return REFUSAL_CONTENT_HASH_FORM;
+	return HOLDS;
 }
 
 static int
-signed_text(const struct request_head *head, const struct eth_address *node,
+signed_text(const struct pop_head *head, const struct eth_address *node,
     const struct parsed *parsed, const struct pop_result *result,
     struct buf *text)
 {
 	struct pop_request request = {
-		.kind = POP_APP,
+		.kind = head->kind,
 		.nonce = head->nonce.text,
 		.nonce_len = head->nonce.len,
 		.recipient = *node,
@@ -107,31 +109,43 @@ signed_text(const struct request_head *head, const struct eth_address *node,
 	return pop_request_v2_append(&request, &binding, text);
 }
 
-const char *
-pop_check(const struct request_head *head, const struct eth_address *node,
+static enum refusal
+use_nonce(struct nonce_table *nonces, const struct parsed *parsed,
+    struct kms_time now)
+{
+	switch (nonce_consume(nonces, parsed->nonce, now.boot_ms)) {
+	case 0:
+		return HOLDS;
+	case KMS_EREPLAY:
+		return REFUSAL_NONCE_USED;
+	case KMS_ETIMEOUT:
+		return REFUSAL_NONCE_EXPIRED;
+	default:
+		return REFUSAL_NONCE;
+	}
+}
+
+static enum refusal
+check(const struct pop_head *head, const struct eth_address *node,
     struct nonce_table *nonces, const struct wallet_context *wallets,
     uint64_t max_age_ms, struct kms_time now, struct pop_result *result)
 {
 	struct parsed parsed;
-	const char *refusal = parse_headers(head, &parsed, result);
+	enum refusal refusal = parse_headers(head, &parsed, result);
 	int64_t age_s;
 	struct buf text;
 	int error;
 
-	if (refusal != NULL)
+	if (refusal != HOLDS)
 		return refusal;
 	age_s = now.wall_ms / 1000 - parsed.timestamp;
 	if (age_s < 0)
 		age_s = -age_s;
 	if ((uint64_t)age_s > max_age_ms / 1000)
-		return refusal_text(REFUSAL_TIMESTAMP);
-	error = nonce_consume(nonces, parsed.nonce, now.boot_ms);
-	if (error == KMS_EREPLAY)
-		return refusal_text(REFUSAL_NONCE_USED);
-	if (error == KMS_ETIMEOUT)
-		return refusal_text(REFUSAL_NONCE_EXPIRED);
-	if (error != 0)
-		return refusal_text(REFUSAL_NONCE);
+		return REFUSAL_TIMESTAMP;
+	refusal = use_nonce(nonces, &parsed, now);
+	if (refusal != HOLDS)
+		return refusal;
 	buf_init(&text, TEXT_MAX);
 	error = signed_text(head, node, &parsed, result, &text);
 	if (error == 0)
@@ -139,9 +153,23 @@ pop_check(const struct request_head *head, const struct eth_address *node,
 		    parsed.signature, &result->wallet);
 	buf_free(&text);
 	if (error != 0)
-		return refusal_text(REFUSAL_SIGNATURE);
+		return REFUSAL_SIGNATURE;
 	if (head->wallet.len != 0 &&
 	    !eth_address_equal(&parsed.wallet, &result->wallet))
-		return refusal_text(REFUSAL_WALLET);
-	return NULL;
+		return REFUSAL_WALLET;
+	return HOLDS;
+}
+
+const char *
+pop_check(const struct pop_head *head, const struct eth_address *node,
+    struct nonce_table *nonces, const struct wallet_context *wallets,
+    uint64_t max_age_ms, struct kms_time now, struct pop_result *result)
+{
+	enum refusal refusal =
+	    check(head, node, nonces, wallets, max_age_ms, now, result);
+
+	if (refusal == HOLDS)
+		return NULL;
+	return head->kind == POP_NODE ? refusal_text_peer(refusal)
+				      : refusal_text(refusal);
 }

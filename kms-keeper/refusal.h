@@ -11,8 +11,10 @@ enum refusal {
 	REFUSAL_COUNT
 };
 
-/* The message of the 403. Static. */
+/* The message of the 403, to an app and to a peer, which differ in the names
+ * of headers. Static. */
 const char *refusal_text(enum refusal refusal);
+const char *refusal_text_peer(enum refusal refusal);
 
 /* The reason that stands for a message; LABEL_reason_OTHER for one that is not
  * of the table. */

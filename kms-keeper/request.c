@@ -1,41 +1,32 @@
 #include "kms-keeper/request.h"
 
 #include <openssl/crypto.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/base64.h"
 #include "common/buf.h"
 #include "common/err.h"
-#include "common/hex.h"
-#include "common/log.h"
 #include "crypto/envelope.h"
-#include "crypto/pop.h"
 #include "kms-keeper/answer_app.h"
 #include "kms-keeper/keeper.h"
 #include "kms-keeper/pop.h"
 #include "kms-keeper/refusal.h"
+#include "kms-keeper/reply.h"
 #include "kms-keeper/target.h"
 #include "proto/metrics.h"
 
 #define SENDER_MAX 512
 #define ENVELOPE_NONCE_MAX 64
-#define SIGNED_TEXT_MAX 512
-#define RETRY_AFTER_S 1
 
 struct request {
 	UT_hash_handle hh; /* by handle */
 	struct requests *owner;
-	uint64_t handle;
-	struct counterpart *counterpart; /* pinned */
+	struct reply reply; /* with the handle, and the counterpart, pinned */
 	struct counterpart_waiter waiter;
 	struct target target;
 	unsigned int target_status; /* 0, or the refusal of the target */
 	const char *target_message;
-	bool bound;
 	uint8_t content_hash[SHA256_LEN];
-	char signature[SIGNATURE_TEXT_LEN + 1]; /* as sent */
 
 	bool envelope;
 	char sender[SENDER_MAX];
@@ -48,17 +39,6 @@ struct request {
 	size_t data_credited;
 	bool authorised; /* the verdict is there */
 	bool started;	 /* being executed: nothing more is awaited */
-	bool cancelled;	 /* freed at its end, not answered */
-
-	/* the answer being composed */
-	unsigned int status;
-	unsigned int retry_after;
-	char message[ANSWER_MESSAGE_LEN];
-	char answer_nonce[2 * AEAD_NONCE_LEN + 1];
-	struct buf answer_hex;
-	char answer_signature[SIGNATURE_TEXT_LEN + 1];
-	char answer_signature_v2[SIGNATURE_TEXT_LEN + 1];
-	char next_nonce[BASE64_LEN(NONCE_LEN) + 1];
 };
 
 struct requests {
@@ -109,14 +89,14 @@ request_free(struct request *r)
 	HASH_DEL(rs->table, r);
 	rs->count--;
 	rs->body_bytes -= r->data_total;
-	if (r->counterpart != NULL) {
-		counterpart_cancel(r->counterpart, &r->waiter);
-		counterpart_unpin(r->counterpart);
+	if (r->reply.counterpart != NULL) {
+		counterpart_cancel(r->reply.counterpart, &r->waiter);
+		counterpart_unpin(r->reply.counterpart);
 	}
 	if (r->data != NULL)
 		OPENSSL_cleanse(r->data, r->data_total);
 	free(r->data);
-	buf_free(&r->answer_hex);
+	reply_free(&r->reply);
 	OPENSSL_cleanse(r, sizeof(*r));
 	free(r);
 }
@@ -127,7 +107,7 @@ requests_cancel_all(struct requests *rs)
 	struct request *r, *next;
 
 	HASH_ITER (hh, rs->table, r, next) {
-		r->cancelled = true;
+		r->reply.cancelled = true;
 		if (!r->started)
 			request_free(r);
 	}
@@ -149,226 +129,22 @@ requests_count(const struct requests *rs)
 }
 
 static void
-count_refusal(unsigned int status, const char *message)
+on_done(struct reply *reply)
 {
-	if (status == 403)
-		metrics[METRIC_KEEPER_AUTH_FAILURES +
-		    (int)refusal_reason(message)]++;
+	request_free((struct request *)(void *)((char *)reply -
+	    offsetof(struct request, reply)));
 }
 
-/* An error before there is a caller to sign for. */
-static void
-refuse_unsigned(struct requests *rs, uint64_t handle, unsigned int status,
-    unsigned int retry_after, const char *message)
-{
-	struct answer answer = {
-		.status = status,
-		.code = answer_app_code(status),
-		.message = message,
-		.retry_after = retry_after,
-		.signature = "",
-		.signature_v2 = "",
-		.next_nonce = "",
-		.sender = "",
-		.nonce = "",
-		.data = "",
-	};
-
-	count_refusal(status, message);
-	rs->keeper->ops.answer(rs->keeper->ops.arg, handle, &answer);
-}
-
-/* ---- the answer: envelope, then signatures, then out ---- */
-
-static void
-send_answer(struct request *r)
-{
-	struct keeper *k = r->owner->keeper;
-	bool ok = r->status == 200;
-	struct answer answer = {
-		.status = r->status,
-		.code = ok ? "" : answer_app_code(r->status),
-		.message = ok ? "" : r->message,
-		.retry_after = r->retry_after,
-		.signature = r->answer_signature,
-		.signature_v2 = r->answer_signature_v2,
-		.next_nonce = r->next_nonce,
-		.envelope = ok,
-		.sender = ok ? k->pubkey_hex : "",
-		.nonce = ok ? r->answer_nonce : "",
-		.data = ok ? (const char *)r->answer_hex.data : "",
-		.data_len = ok ? r->answer_hex.len : 0,
-	};
-
-	if (!r->cancelled)
-		k->ops.answer(k->ops.arg, r->handle, &answer);
-	request_free(r);
-}
-
-/* Without its signature an answer is worth nothing to its caller. */
-static void
-give_up(struct request *r, const char *what, int error)
-{
-	log_error("answering a request: %s: %s", what, kms_strerror(error));
-	if (!r->cancelled)
-		refuse_unsigned(r->owner, r->handle, 503, RETRY_AFTER_S,
-		    "the node cannot sign at the moment");
-	request_free(r);
-}
-
-static void
-on_signed_v2(void *arg, int error, const uint8_t *signature, size_t len)
-{
-	struct request *r = arg;
-
-	if (error != 0 || len != SIGNATURE_LEN) {
-		give_up(r, "signing", error);
-		return;
-	}
-	signature_format(signature, r->answer_signature_v2);
-	send_answer(r);
-}
-
-static int
-answer_hash(const struct request *r, uint8_t digest[SHA256_LEN])
-{
-	struct keeper *k = r->owner->keeper;
-	struct envelope_text text = {
-		.sender = k->pubkey_hex,
-		.sender_len = strlen(k->pubkey_hex),
-		.nonce = r->answer_nonce,
-		.nonce_len = strlen(r->answer_nonce),
-		.data = (const char *)r->answer_hex.data,
-		.data_len = r->answer_hex.len,
-	};
-
-	if (r->status != 200)
-		return pop_error_hash(
-		    answer_app_code(r->status), r->message, digest);
-	return envelope_canonical_hash(&text, digest);
-}
-
-static void
-on_signed(void *arg, int error, const uint8_t *signature, size_t len)
-{
-	struct request *r = arg;
-	struct keeper *k = r->owner->keeper;
-	uint8_t digest[SHA256_LEN];
-	struct buf text;
-
-	if (error != 0 || len != SIGNATURE_LEN) {
-		give_up(r, "signing", error);
-		return;
-	}
-	signature_format(signature, r->answer_signature);
-	if (!r->bound) {
-		send_answer(r);
-		return;
-	}
-	buf_init(&text, SIGNED_TEXT_MAX);
-	error = answer_hash(r, digest);
-	if (error == 0)
-		error =
-		    pop_response_v2_append(r->signature, strlen(r->signature),
-			&k->identity->wallet, r->status, digest, &text);
-	if (error == 0)
-		identity_sign(
-		    k->identity, text.data, text.len, on_signed_v2, r);
-	else
-		give_up(r, "composing its signature", error);
-	buf_free(&text);
-}
-
-static void
-sign_answer(struct request *r)
-{
-	struct keeper *k = r->owner->keeper;
-	struct buf text;
-	int error;
-
-	buf_init(&text, SIGNED_TEXT_MAX);
-	error = pop_response_append(
-	    r->signature, strlen(r->signature), &k->identity->wallet, &text);
-	if (error == 0)
-		identity_sign(k->identity, text.data, text.len, on_signed, r);
-	else
-		give_up(r, "composing its signature", error);
-	buf_free(&text);
-}
-
-/* One nonce a wallet travels back; the newer replaces the older. */
-static void
-attach_next_nonce(struct request *r)
-{
-	struct keeper *k = r->owner->keeper;
-	struct counterpart *c = r->counterpart;
-
-	if (!r->bound || c->verdict != COUNTERPART_AUTHORISED)
-		return;
-	if (c->has_next_nonce)
-		(void)nonce_consume(k->nonces, c->next_nonce, k->now.boot_ms);
-	c->has_next_nonce =
-	    nonce_issue_next(k->nonces, k->now.boot_ms, c->next_nonce) == 0;
-	if (c->has_next_nonce)
-		base64_encode(c->next_nonce, NONCE_LEN, r->next_nonce);
-}
-
+/* Nothing more is awaited: answer with an error. */
 static void
 finish(struct request *r, unsigned int status, unsigned int retry_after,
     const char *message)
 {
 	r->started = true;
-	r->status = status;
-	r->retry_after = retry_after;
-	if (message != r->message)
-		(void)snprintf(r->message, sizeof(r->message), "%s", message);
-	count_refusal(status, r->message);
-	attach_next_nonce(r);
-	sign_answer(r);
-}
-
-static void
-on_sealed(void *arg, int error, const uint8_t *sealed, size_t len)
-{
-	struct request *r = arg;
-	struct keeper *k = r->owner->keeper;
-	uint8_t *space;
-
-	if (error == 0 && len < AEAD_NONCE_LEN)
-		error = KMS_ECRYPTO;
-	if (error == 0) {
-		size_t hex_len = 2 * (len - AEAD_NONCE_LEN);
-
-		/* One more for hex_encode's NUL. */
-		buf_init(&r->answer_hex, hex_len + 1);
-		error = buf_reserve(&r->answer_hex, hex_len + 1, &space);
-		if (error == 0) {
-			hex_encode(sealed, AEAD_NONCE_LEN, r->answer_nonce);
-			hex_encode(sealed + AEAD_NONCE_LEN,
-			    len - AEAD_NONCE_LEN, (char *)space);
-			buf_commit(&r->answer_hex, hex_len);
-		}
-	}
-	if (error != 0) {
-		log_error("sealing an answer: %s", kms_strerror(error));
-		finish(r, 503, RETRY_AFTER_S, "the answer cannot be sealed");
-		return;
-	}
-	/* The key is the same both ways: this must not come back as a
-	 * request (section 2, replay window). */
-	(void)counterpart_remember(r->counterpart, sealed, k->now);
-	finish(r, 200, 0, "");
+	reply_error(&r->reply, status, retry_after, message);
 }
 
 /* ---- the operation ---- */
-
-/* The next identity operation with this counterpart makes its agreement. */
-static void
-count_agreement(const struct request *r)
-{
-	if (r->counterpart->agreement == NULL)
-		metrics[METRIC_KEEPER_AGREEMENTS]++;
-}
 
 static void
 execute(struct request *r, const uint8_t *body, size_t body_len)
@@ -377,8 +153,8 @@ execute(struct request *r, const uint8_t *body, size_t body_len)
 	struct app_context context = {
 		.store = k->store,
 		.master = readiness_master(k->readiness),
-		.app_id = r->counterpart->app_id,
-		.bound = r->bound,
+		.app_id = r->reply.counterpart->app_id,
+		.bound = r->reply.bound,
 		.peer_count = readiness_peer_count(k->readiness),
 		.max_value_size = k->config->max_value_size,
 		.default_ttl_ms = k->config->default_ttl,
@@ -392,19 +168,16 @@ execute(struct request *r, const uint8_t *body, size_t body_len)
 
 	/* Time may have passed since the head was checked. */
 	if (context.master == NULL) {
-		finish(r, 503, RETRY_AFTER_S, "the node is not ready");
+		finish(r, 503, REPLY_RETRY_S, "the node is not ready");
 		return;
 	}
 	buf_init(&plaintext, ANSWER_MAX);
 	answer_app(&context, &r->target, body, body_len, &plaintext, &answer);
 	if (answer.status == 200) {
-		count_agreement(r);
-		identity_seal(k->identity, &r->counterpart->agreement,
-		    &r->counterpart->point, plaintext.data, plaintext.len,
-		    on_sealed, r);
+		reply_send(&r->reply, plaintext.data, plaintext.len);
 	} else {
 		finish(r, answer.status,
-		    answer.status == 503 ? RETRY_AFTER_S : 0, answer.message);
+		    answer.status == 503 ? REPLY_RETRY_S : 0, answer.message);
 	}
 	buf_free(&plaintext);
 }
@@ -417,7 +190,7 @@ on_opened(void *arg, int error, const uint8_t *plaintext, size_t len)
 	if (error == KMS_EAUTH)
 		finish(r, 400, 0, "the envelope does not decrypt");
 	else if (error != 0)
-		finish(r, 503, RETRY_AFTER_S,
+		finish(r, 503, REPLY_RETRY_S,
 		    "the envelope cannot be opened at the moment");
 	else
 		execute(r, plaintext, len);
@@ -428,9 +201,9 @@ static bool
 check_replay(struct request *r, const uint8_t nonce[AEAD_NONCE_LEN])
 {
 	struct keeper *k = r->owner->keeper;
-	int error = counterpart_remember(r->counterpart, nonce, k->now);
+	int error = counterpart_remember(r->reply.counterpart, nonce, k->now);
 
-	if (r->bound || error == 0)
+	if (r->reply.bound || error == 0)
 		return true;
 	if (error == KMS_EREPLAY) {
 		metrics[METRIC_KEEPER_REPLAYS]++;
@@ -453,9 +226,9 @@ open_envelope(struct request *r)
 	struct p384_point sender;
 	size_t sealed_len;
 	int expected = p384_public_is_hex(
-	    r->sender, r->sender_len, &r->counterpart->point);
+	    r->sender, r->sender_len, &r->reply.counterpart->point);
 
-	if (r->bound &&
+	if (r->reply.bound &&
 	    (envelope_canonical_hash(&text, digest) != 0 ||
 		CRYPTO_memcmp(digest, r->content_hash, SHA256_LEN) != 0)) {
 		finish(r, 403, 0, refusal_text(REFUSAL_CONTENT));
@@ -473,10 +246,10 @@ open_envelope(struct request *r)
 	}
 	if (!check_replay(r, nonce))
 		return;
-	count_agreement(r);
-	identity_open(k->identity, &r->counterpart->agreement,
-	    &r->counterpart->point, nonce, (const uint8_t *)r->data, sealed_len,
-	    on_opened, r);
+	reply_count_agreement(r->reply.counterpart);
+	identity_open(k->identity, &r->reply.counterpart->agreement,
+	    &r->reply.counterpart->point, nonce, (const uint8_t *)r->data,
+	    sealed_len, on_opened, r);
 }
 
 static bool
@@ -492,7 +265,7 @@ static void
 proceed(struct request *r)
 {
 	struct keeper *k = r->owner->keeper;
-	struct counterpart *c = r->counterpart;
+	struct counterpart *c = r->reply.counterpart;
 	static const char nothing[1] = "";
 	uint8_t digest[SHA256_LEN];
 	unsigned int retry_s;
@@ -501,7 +274,7 @@ proceed(struct request *r)
 	if (c->verdict != COUNTERPART_AUTHORISED) {
 		metrics[METRIC_KEEPER_DENIED]++;
 		finish(r, 403, 0, c->refusal);
-	} else if (k->config->require_bound_requests && !r->bound) {
+	} else if (k->config->require_bound_requests && !r->reply.bound) {
 		finish(r, 403, 0, refusal_text(REFUSAL_UNBOUND));
 	} else if (!counterpart_take_token(c, k->now, &retry_s)) {
 		finish(r, 429, retry_s, "too many requests of this wallet");
@@ -513,7 +286,7 @@ proceed(struct request *r)
 				: "expected an envelope as the body");
 	} else if (r->envelope) {
 		open_envelope(r);
-	} else if (r->bound &&
+	} else if (r->reply.bound &&
 	    (sha256(nothing, 0, digest) != 0 ||
 		CRYPTO_memcmp(digest, r->content_hash, SHA256_LEN) != 0)) {
 		finish(r, 403, 0, refusal_text(REFUSAL_CONTENT_NONE));
@@ -528,7 +301,7 @@ on_authorised(struct request *r)
 	r->authorised = true;
 	/* Nobody's body is worth waiting for. */
 	if (r->data_len == r->data_total ||
-	    r->counterpart->verdict != COUNTERPART_AUTHORISED)
+	    r->reply.counterpart->verdict != COUNTERPART_AUTHORISED)
 		proceed(r);
 }
 
@@ -539,7 +312,7 @@ on_verdict(struct counterpart_waiter *waiter, int error)
 	    offsetof(struct request, waiter));
 
 	if (error != 0) {
-		finish(r, 503, RETRY_AFTER_S,
+		finish(r, 503, REPLY_RETRY_S,
 		    "the registry cannot be read at the moment");
 		return;
 	}
@@ -558,11 +331,13 @@ request_new(struct requests *rs, uint64_t handle,
 	if (r == NULL)
 		return NULL;
 	r->owner = rs;
-	r->handle = handle;
+	r->reply.keeper = rs->keeper;
+	r->reply.handle = handle;
+	r->reply.bound = pop->bound;
+	r->reply.done = on_done;
 	r->waiter.ready = on_verdict;
-	r->bound = pop->bound;
 	memcpy(r->content_hash, pop->content_hash, SHA256_LEN);
-	memcpy(r->signature, head->signature.text, head->signature.len);
+	memcpy(r->reply.caller, head->signature.text, head->signature.len);
 	r->envelope = head->envelope;
 	if (head->envelope) {
 		memcpy(r->sender, head->sender.text, head->sender.len);
@@ -577,8 +352,8 @@ request_new(struct requests *rs, uint64_t handle,
 			return NULL;
 		}
 	}
-	HASH_ADD_BYHASHVALUE(
-	    hh, rs->table, handle, sizeof(handle), hash_of(rs, handle), r);
+	HASH_ADD_BYHASHVALUE(hh, rs->table, reply.handle, sizeof(handle),
+	    hash_of(rs, handle), r);
 	if (r->hh.tbl == NULL) {
 		free(r->data);
 		free(r);
@@ -609,8 +384,8 @@ take_body(struct request *r, const char *data, size_t len)
 	/* What the sender may still send beyond its window. */
 	if (r->data_total > MSG_WINDOW && r->data_len < r->data_total &&
 	    !r->started) {
-		k->ops.credit(
-		    k->ops.arg, r->handle, r->data_len - r->data_credited);
+		k->ops.credit(k->ops.arg, r->reply.handle,
+		    r->data_len - r->data_credited);
 		r->data_credited = r->data_len;
 	}
 }
@@ -619,18 +394,40 @@ static void
 authorise(struct request *r)
 {
 	struct keeper *k = r->owner->keeper;
-	int error = counterpart_authorise(r->counterpart, &r->waiter, k->now);
+	int error =
+	    counterpart_authorise(r->reply.counterpart, &r->waiter, k->now);
 
 	if (error == KMS_EAGAIN)
 		return;
 	if (error != 0) {
-		finish(r, 503, RETRY_AFTER_S,
+		finish(r, 503, REPLY_RETRY_S,
 		    error == KMS_EBUSY
 			? "too many registry look-ups are under way"
 			: "the registry cannot be read at the moment");
 		return;
 	}
 	on_authorised(r);
+}
+
+static const char *
+check_proof(struct keeper *k, const struct request_head *head,
+    struct pop_result *result)
+{
+	struct pop_head pop = {
+		.kind = POP_APP,
+		.method = head->method,
+		.target = head->target,
+		.flags = head->flags,
+		.signature = head->signature,
+		.nonce = head->nonce,
+		.timestamp = head->timestamp,
+		.wallet = head->wallet,
+		.version = head->version,
+		.content_hash = head->content_hash,
+	};
+
+	return pop_check(&pop, &k->identity->wallet, k->nonces,
+	    k->identity->wallets, k->config->pop_max_age, k->now, result);
 }
 
 int
@@ -645,22 +442,20 @@ request_begin(
 	if (head->data.len > head->data_total || find(rs, handle) != NULL)
 		return KMS_EPROTO;
 	if (readiness_master(k->readiness) == NULL) {
-		refuse_unsigned(
-		    rs, handle, 503, RETRY_AFTER_S, "the node is not ready");
+		reply_refuse(
+		    k, handle, 503, REPLY_RETRY_S, "the node is not ready");
 		return 0;
 	}
 	if (rs->count >= REQUESTS_MAX) {
-		refuse_unsigned(
-		    rs, handle, 503, RETRY_AFTER_S, "the node is busy");
+		reply_refuse(k, handle, 503, REPLY_RETRY_S, "the node is busy");
 		return 0;
 	}
-	refusal = pop_check(head, &k->identity->wallet, k->nonces,
-	    k->identity->wallets, k->config->pop_max_age, k->now, &pop);
+	refusal = check_proof(k, head, &pop);
 	if (refusal == NULL && !head_fits(head))
 		refusal = refusal_text(REFUSAL_ENVELOPE_LONG);
 	if (refusal != NULL) {
 		metrics[METRIC_KEEPER_POP_FAILED]++;
-		refuse_unsigned(rs, handle, 403, 0, refusal);
+		reply_refuse(k, handle, 403, 0, refusal);
 		return 0;
 	}
 	r = NULL;
@@ -668,12 +463,12 @@ request_begin(
 	    rs->body_bytes + head->data_total <= REQUESTS_BODY_MAX)
 		r = request_new(rs, handle, head, &pop);
 	if (r != NULL)
-		r->counterpart =
+		r->reply.counterpart =
 		    counterpart_pin(k->counterparts, &pop.wallet, k->now);
-	if (r == NULL || r->counterpart == NULL) {
+	if (r == NULL || r->reply.counterpart == NULL) {
 		if (r != NULL)
 			request_free(r);
-		refuse_unsigned(rs, handle, 503, RETRY_AFTER_S,
+		reply_refuse(k, handle, 503, REPLY_RETRY_S,
 		    "the node has no room for this request");
 		return 0;
 	}
@@ -707,7 +502,7 @@ request_cancel(struct requests *rs, uint64_t handle)
 
 	if (r == NULL)
 		return;
-	r->cancelled = true;
+	r->reply.cancelled = true;
 	if (!r->started)
 		request_free(r);
 }

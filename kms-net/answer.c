@@ -147,7 +147,10 @@ compose_head(struct conn *conn, const struct answer *answer, uint64_t length,
 		at = put_number(at, answer->retry_after);
 		at = PUT(at, "\r\n");
 	}
-	at = put_slice(at, "X-KMS-Response-Signature: ", answer->signature);
+	at = put_slice(at,
+	    answer->of_node ? "X-KMS-Peer-Signature: "
+			    : "X-KMS-Response-Signature: ",
+	    answer->signature);
 	at = put_slice(
 	    at, "X-KMS-Response-Signature-V2: ", answer->signature_v2);
 	at = put_slice(at, "X-KMS-Next-Nonce: ", answer->next_nonce);

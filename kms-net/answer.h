@@ -2,6 +2,7 @@
 #ifndef KMS_NET_ANSWER_H
 #define KMS_NET_ANSWER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/uio.h>
 
@@ -22,6 +23,7 @@ struct answer {
 	const char *type;	     /* media type; NULL: application/json */
 	const char *allow;	     /* NULL: no Allow */
 	uint64_t retry_after;	     /* seconds; 0: none */
+	bool of_node;		     /* the signature is for a peer */
 	struct http_slice signature; /* len 0: not sent; visible ASCII */
 	struct http_slice signature_v2;
 	struct http_slice next_nonce;

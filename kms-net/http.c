@@ -147,6 +147,14 @@ linger(struct conn *conn)
 
 /* ---- reading and writing ---- */
 
+/* Whether the body may be read is not decided yet. */
+static bool
+is_paused(const struct conn *conn)
+{
+	return (conn->state == CONN_WAITING || conn->state == CONN_KEEPER) &&
+	    request_is_unread(conn);
+}
+
 static void
 update(struct conn *conn)
 {
@@ -154,7 +162,7 @@ update(struct conn *conn)
 
 	if (conn->state == CONN_CLOSED)
 		return;
-	if (!conn->eof && conn->in.len < HTTP_INPUT_MAX)
+	if (!conn->eof && conn->in.len < HTTP_INPUT_MAX && !is_paused(conn))
 		events |= UV_READABLE;
 	if (!http_flushed(conn))
 		events |= UV_WRITABLE;
@@ -184,6 +192,12 @@ understand(struct conn *conn, const uint8_t *data, size_t len)
 	request_input(conn, data, len);
 	conn->busy = false;
 	settle(conn);
+}
+
+void
+http_resume(struct conn *conn)
+{
+	understand(conn, conn->in.data, conn->in.len);
 }
 
 /* The answer is with the kernel: the next request, or the end. */
@@ -609,6 +623,7 @@ http_open(struct net *net)
 		TAILQ_INIT(&http->due[due]);
 	http->timeout[DUE_IDLE] = net->config.idle_timeout;
 	http->timeout[DUE_REQUEST] = net->config.request_timeout;
+	http->timeout[DUE_SYNC] = net->config.sync_timeout;
 	http->timeout[DUE_ANSWER] = net->config.request_timeout;
 	http->timeout[DUE_LINGER] = LINGER_MS;
 	http->per_client = share > 16 ? share : 16;

@@ -37,6 +37,7 @@ enum conn_state {
 enum conn_due {
 	DUE_IDLE,    /* idle-timeout: no request has begun */
 	DUE_REQUEST, /* request-timeout, from a request's first byte */
+	DUE_SYNC,    /* sync-timeout, from the head of a sync request */
 	DUE_ANSWER,  /* request-timeout, from an answer's first byte */
 	DUE_LINGER,
 	DUES
@@ -112,6 +113,10 @@ void http_answered(struct conn *conn);
 
 /* Everything queued is written. */
 bool http_flushed(const struct conn *conn);
+
+/* The body behind the request's head is wanted: understand what is here of
+ * it, and read on. */
+void http_resume(struct conn *conn);
 
 /* Join another list, with a new deadline. */
 void http_due(struct conn *conn, enum conn_due due);

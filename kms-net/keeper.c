@@ -74,6 +74,14 @@ send_number(struct net *net, enum msg_type type, uint64_t id, uint64_t value)
 	(void)chan_end(net->keeper.chan, &w);
 }
 
+/* Is there something of its body that can be sent? */
+static bool
+has_body(const struct flight *flight)
+{
+	return flight->conn != NULL && flight->handed_over &&
+	    !flight->answered && flight->conn->request.content.data != NULL;
+}
+
 /* Send of the body what credit and the channel's room allow. */
 static void
 send_body(struct net *net, struct flight *flight)
@@ -117,13 +125,14 @@ send_request(struct net *net, struct flight *flight)
 	struct pop pop;
 	struct msg_writer w;
 
-	pop_read(head, &pop);
+	pop_read(head, POP_OF_APP, &pop);
+	flight->handed_over = with_body;
 	flight->body_sent = data.len < MSG_CHUNK_MAX ? data.len : MSG_CHUNK_MAX;
 	chan_begin(net->keeper.chan, &w, MSG_NETKEEPER_REQUEST, flight->id);
 	msg_put_u(&w, request->route->method);
 	msg_put_sn(&w, target.data, target.len);
 	msg_put_u(&w, pop.flags);
-	for (size_t i = 0; i < POP_HEADERS; i++)
+	for (size_t i = 0; i < POP_SYNC; i++)
 		msg_put_sn(&w, pop.value[i].data, pop.value[i].len);
 	msg_put_b(&w, with_body);
 	msg_put_sn(&w, sender.data, sender.len);
@@ -133,29 +142,94 @@ send_request(struct net *net, struct flight *flight)
 	return chan_end(net->keeper.chan, &w);
 }
 
+static int
+send_nonce(struct net *net, struct flight *flight)
+{
+	struct msg_writer w;
+
+	chan_begin(net->keeper.chan, &w, MSG_NETKEEPER_NONCE, flight->id);
+	return chan_end(net->keeper.chan, &w);
+}
+
+static int
+send_sync(struct net *net, struct flight *flight)
+{
+	const struct http_head *head = &flight->conn->request.http.head;
+	struct http_slice target =
+	    http_text(head, flight->conn->request.http.target);
+	struct pop pop;
+	struct msg_writer w;
+
+	pop_read(head, POP_OF_PEER, &pop);
+	chan_begin(net->keeper.chan, &w, MSG_NETKEEPER_SYNC, flight->id);
+	msg_put_sn(&w, target.data, target.len);
+	msg_put_u(&w, pop.flags);
+	for (size_t i = 0; i < POP_HEADERS; i++)
+		msg_put_sn(&w, pop.value[i].data, pop.value[i].len);
+	return chan_end(net->keeper.chan, &w);
+}
+
+/* The channel takes nothing: the keeper may never have heard of it. */
+static void
+refuse_flight(struct net *net, struct flight *flight)
+{
+	struct conn *conn = flight->conn;
+
+	flight->cancelled = true;
+	flight_release(&net->keeper, flight);
+	if (request_is_unread(conn))
+		answer_then_close(conn);
+	answer_error(conn, 503, "the keeper takes no requests now");
+}
+
 static void
 launch(struct net *net, struct conn *conn)
 {
 	struct flight *flight = flight_take(&net->keeper, conn);
-	struct msg_writer w;
+	unsigned int flags = conn->request.route->flags;
 	int error;
 
 	conn->state = CONN_KEEPER;
-	flight->nonce = (conn->request.route->flags & ROUTE_NONCE) != 0;
-	if (flight->nonce) {
-		chan_begin(
-		    net->keeper.chan, &w, MSG_NETKEEPER_NONCE, flight->id);
-		error = chan_end(net->keeper.chan, &w);
-	} else {
+	flight->nonce = (flags & ROUTE_NONCE) != 0;
+	flight->sync = (flags & ROUTE_SYNC) != 0;
+	if (flight->nonce)
+		error = send_nonce(net, flight);
+	else if (flight->sync)
+		error = send_sync(net, flight);
+	else
 		error = send_request(net, flight);
-	}
-	if (error != 0) {
-		flight->cancelled = true;
-		flight_release(&net->keeper, flight);
-		answer_error(conn, 503, "the keeper takes no requests now");
+	if (error != 0)
+		refuse_flight(net, flight);
+	else if (has_body(flight))
+		send_body(net, flight);
+}
+
+void
+keeper_envelope(struct conn *conn)
+{
+	struct net *net = conn->net;
+	struct flight *flight = conn->flight;
+	const struct json_envelope *envelope = &conn->request.envelope;
+	struct msg_writer w;
+
+	conn->state = CONN_KEEPER;
+	flight->handed_over = true;
+	/* The pieces wait for room; this alone has some. */
+	if (chan_send_room(net->keeper.chan) >= MSG_WINDOW)
+		flight->body_sent = envelope->data.len < MSG_CHUNK_MAX
+		    ? envelope->data.len
+		    : MSG_CHUNK_MAX;
+	chan_begin(net->keeper.chan, &w, MSG_NETKEEPER_ENVELOPE, flight->id);
+	msg_put_sn(&w, envelope->sender.data, envelope->sender.len);
+	msg_put_sn(&w, envelope->nonce.data, envelope->nonce.len);
+	msg_put_u(&w, envelope->data.len);
+	msg_put_d(&w, envelope->data.data, (size_t)flight->body_sent);
+	if (chan_end(net->keeper.chan, &w) != 0) {
+		send_number(net, MSG_NETKEEPER_CANCEL, flight->id, 0);
+		refuse_flight(net, flight);
 		return;
 	}
-	if (conn->request.route->flags & ROUTE_BODY)
+	if (has_body(flight))
 		send_body(net, flight);
 }
 
@@ -192,6 +266,8 @@ keeper_submit(struct conn *conn)
 	}
 	if (keeper->waiting_count == KEEPER_WAITING ||
 	    request_hold(conn) != 0) {
+		if (request_is_unread(conn))
+			answer_then_close(conn);
 		answer_error(conn, 503, "too many requests wait already");
 		return;
 	}
@@ -306,7 +382,8 @@ check_answer(const struct flight *flight, const struct msg *msg)
 
 	if (flight->answered || (!good && (status < 400 || status > 599)))
 		return KMS_EPROTO;
-	if (good ? v[ANSWER_ENVELOPE].u == 0 || flight->nonce
+	if (good ? v[ANSWER_ENVELOPE].u == 0 || flight->nonce ||
+		    (flight->sync && !flight->handed_over)
 		 : v[ANSWER_ENVELOPE].u != 0 || v[ANSWER_TOTAL].u != 0)
 		return KMS_EPROTO;
 	if (v[ANSWER_PIECE].len > v[ANSWER_TOTAL].u)
@@ -393,8 +470,11 @@ on_answer(struct chan *chan, struct msg *msg, void *arg)
 	if (check_answer(flight, msg) != 0)
 		return KMS_EPROTO;
 	conn = flight->conn;
+	answer.of_node = flight->sync;
 	if (answer.signature.len > 0 || answer.signature_v2.len > 0)
 		request_authenticated(conn);
+	if (flight->sync && !flight->handed_over)
+		answer_then_close(conn);
 	if (v[ANSWER_ENVELOPE].u != 0) {
 		send_envelope(net, flight, &answer, v);
 	} else {
@@ -440,6 +520,24 @@ on_body(struct chan *chan, struct msg *msg, void *arg)
 }
 
 static int
+on_go(struct chan *chan, struct msg *msg, void *arg)
+{
+	struct net *net = arg;
+	struct flight *flight;
+	int error = flight_find(&net->keeper, msg->id, &flight);
+
+	(void)chan;
+	if (error != 0 || flight == NULL)
+		return error;
+	if (!flight->sync || flight->wanted)
+		return KMS_EPROTO;
+	flight->wanted = true;
+	request_authenticated(flight->conn);
+	request_wanted(flight->conn, msg->v[0].u);
+	return 0;
+}
+
+static int
 on_credit(struct chan *chan, struct msg *msg, void *arg)
 {
 	struct net *net = arg;
@@ -455,7 +553,7 @@ on_credit(struct chan *chan, struct msg *msg, void *arg)
 	if (msg->v[0].u > outstanding)
 		return KMS_EPROTO;
 	flight->body_credit += msg->v[0].u;
-	if (!flight->nonce && flight->conn->request.content.data != NULL)
+	if (has_body(flight))
 		send_body(net, flight);
 	return 0;
 }
@@ -495,6 +593,7 @@ static const struct chan_handler handlers[] = {
 	{ MSG_KEEPERNET_STATE, on_state },
 	{ MSG_KEEPERNET_NODE, on_node },
 	{ MSG_KEEPERNET_PEER, on_peer },
+	{ MSG_KEEPERNET_GO, on_go },
 	{ 0, NULL },
 };
 
@@ -508,9 +607,7 @@ on_drained(struct chan *chan, void *arg)
 	for (size_t i = 0; i < KEEPER_FLIGHTS; i++) {
 		struct flight *flight = &keeper->flights[i];
 
-		if (flight->conn != NULL && !flight->answered &&
-		    !flight->nonce &&
-		    flight->conn->request.content.data != NULL)
+		if (has_body(flight))
 			send_body(net, flight);
 	}
 	launch_waiting(net);

@@ -22,6 +22,9 @@ struct flight {
 	struct conn *conn; /* NULL while the place is free */
 	uint64_t id;	   /* of the request here, or of the last one */
 	bool nonce;	   /* a NETKEEPER_NONCE */
+	bool sync;	   /* a NETKEEPER_SYNC */
+	bool wanted;	   /* ... whose body the keeper wants */
+	bool handed_over;  /* the body, or its beginning */
 	bool answered;	   /* KEEPERNET_ANSWER or _NONCE was received */
 	bool cancelled;	   /* by us: answers may still cross */
 	uint64_t body_sent;
@@ -45,10 +48,14 @@ struct keeper {
 int keeper_open(struct net *net);
 
 /*
- * Hand over the connection's complete request (nonce: it is a GET /nonce):
- * now, later, or answer 503 when too much waits already.
+ * Hand over the connection's complete request (nonce: it is a GET /nonce; of
+ * ROUTE_SYNC its head): now, later, or answer 503 when too much waits already.
+ * When the keeper wants the body behind that head, request_wanted is called.
  */
 void keeper_submit(struct conn *conn);
+
+/* Hand over the body that was wanted, now complete. */
+void keeper_envelope(struct conn *conn);
 
 /* The request is wanted no more; harmless when the keeper has none. */
 void keeper_abandon(struct conn *conn);

@@ -106,11 +106,12 @@ static uint64_t
 client_share(void)
 {
 	uint64_t share = net.config.max_body_memory / 4;
+	uint64_t least = net.config.max_body > net.config.max_sync_body
+	    ? net.config.max_body
+	    : net.config.max_sync_body;
 
-	if (share < net.config.max_body)
-		share = net.config.max_body;
-	return share > net.config.max_sync_body ? share
-						: net.config.max_sync_body;
+	least += HTTP_INPUT_MAX; /* the head is kept beside it */
+	return share > least ? share : least;
 }
 
 static void

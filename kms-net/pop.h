@@ -1,11 +1,14 @@
-/* The headers of a proof of possession, as sent (PROTOCOL.md section 2). */
+/* The headers of a proof of possession, as sent (PROTOCOL.md section 2), with
+ * what else goes before a peer's body (section 7). */
 #ifndef KMS_NET_POP_H
 #define KMS_NET_POP_H
 
 #include "common/http.h"
 #include "proto/msg.h"
 
-/* In the order of NETKEEPER_REQUEST. */
+enum pop_caller { POP_OF_APP, POP_OF_PEER };
+
+/* In the order of NETKEEPER_REQUEST and NETKEEPER_SYNC. */
 enum pop_header {
 	POP_SIGNATURE,
 	POP_NONCE,
@@ -13,6 +16,7 @@ enum pop_header {
 	POP_WALLET,
 	POP_AUTH,
 	POP_CONTENT,
+	POP_SYNC, /* X-Sync-Signature, of peers alone */
 	POP_HEADERS
 };
 
@@ -22,10 +26,12 @@ struct pop {
 };
 
 /*
- * Collect them. A value that its field cannot carry, being too long or not
- * printable ASCII, is left out and marked AUTH_FLAG_OVERLONG; of a repeated
- * header the first value stands. The keeper decides what that means.
+ * Collect those of an app or of a peer. A value that its field cannot carry,
+ * being too long or not printable ASCII, is left out and marked
+ * AUTH_FLAG_OVERLONG; of a repeated header the first value stands. The keeper
+ * decides what that means.
  */
-void pop_read(const struct http_head *head, struct pop *pop);
+void pop_read(
+    const struct http_head *head, enum pop_caller caller, struct pop *pop);
 
 #endif

@@ -15,8 +15,18 @@ request_init(struct request *request)
 	request->route = NULL;
 	request->data = NULL;
 	request->data_len = 0;
+	request->small_only = false;
 	request->counted = false;
 	request->head_only = false;
+}
+
+bool
+request_is_unread(const struct conn *conn)
+{
+	const struct request *request = &conn->request;
+
+	return request->route != NULL && request->route->flags & ROUTE_SYNC &&
+	    request->data == NULL;
 }
 
 void
@@ -247,23 +257,40 @@ begin_body(struct conn *conn, const uint8_t *data, size_t len)
 	return 0;
 }
 
+/* The head goes to the keeper; what is here of the body stays where it is. */
+static size_t
+begin_sync(struct conn *conn, size_t len)
+{
+	struct request *request = &conn->request;
+
+	if (!conn->net->state.known)
+		return refuse(conn, len, 503, conn->net->state.reason);
+	if (request_hold(conn) != 0)
+		return refuse(conn, len, 503, "too many bodies are being read");
+	http_due(conn, DUE_SYNC);
+	request->route->answer(conn);
+	return 0;
+}
+
 static size_t
 check_body(struct conn *conn, const uint8_t *data, size_t len)
 {
 	struct request *request = &conn->request;
 	const struct http_head *head = &request->http.head;
+	const struct net_config *config = &conn->net->config;
 	struct http_limits limits = http_limits_default;
+	bool sync = (request->route->flags & ROUTE_SYNC) != 0;
 
 	if (!has_body(head))
 		return refuse(conn, len, 400, "expected a body");
 	if (!is_json(head))
 		return refuse(
 		    conn, len, 400, "expected Content-Type: application/json");
-	limits.body = conn->net->config.max_body;
+	limits.body = sync ? config->max_sync_body : config->max_body;
 	if (http_body_init(&request->body, head, &limits) != 0)
 		return refuse(
 		    conn, len, request->body.status, request->body.reason);
-	return begin_body(conn, data, len);
+	return sync ? begin_sync(conn, len) : begin_body(conn, data, len);
 }
 
 /* A whole head was read; data is what follows. Returns what of it was used. */
@@ -288,9 +315,9 @@ route_request(struct conn *conn, const uint8_t *data, size_t len)
 		return refuse(conn, len, 404, "there is nothing at this path");
 	if (route->flags & ROUTE_READY && !conn->net->state.ready)
 		return refuse(conn, len, 503, conn->net->state.reason);
-	if (route->flags & ROUTE_BODY)
+	if (route->flags & (ROUTE_BODY | ROUTE_SYNC))
 		return check_body(conn, data, len);
-	if (has_body(head) && (route->flags & ROUTE_SYNC) == 0)
+	if (has_body(head))
 		return refuse(conn, len, 400, "expected no body");
 	skipped = skip_body(conn, len);
 	route->answer(conn);
@@ -333,6 +360,11 @@ read_head(struct conn *conn, const uint8_t *data, size_t len)
 static size_t
 refuse_body(struct conn *conn, size_t len, int status, const char *message)
 {
+	if (status == 413 && conn->request.small_only) {
+		status = 503;
+		message = "the node takes no large requests now";
+	}
+	keeper_abandon(conn); /* of ROUTE_SYNC: it waits for the body */
 	answer_then_close(conn);
 	answer_error(conn, status, message);
 	return len;
@@ -401,4 +433,26 @@ request_input(struct conn *conn, const uint8_t *data, size_t len)
 		&conn->in, NULL, data + at, len - at, HTTP_INPUT_MAX) != 0) {
 		http_close(conn);
 	}
+}
+
+void
+request_wanted(struct conn *conn, uint64_t most)
+{
+	struct request *request = &conn->request;
+	const struct http_head *head = &request->http.head;
+	struct http_limits limits = http_limits_default;
+
+	limits.body = conn->net->config.max_sync_body;
+	request->small_only = most < limits.body;
+	if (request->small_only)
+		limits.body = most;
+	conn->state = CONN_BODY;
+	if (http_body_init(&request->body, head, &limits) != 0) {
+		(void)refuse_body(
+		    conn, 0, request->body.status, request->body.reason);
+		return;
+	}
+	if (head->expect_continue && conn->in.len == 0)
+		send_continue(conn);
+	http_resume(conn);
 }

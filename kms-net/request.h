@@ -27,6 +27,7 @@ struct request {
 	struct bytes content; /* the body, unless the input holds it whole */
 	const uint8_t *data;  /* the body, once it is complete */
 	size_t data_len;
+	bool small_only; /* the keeper wants no body as long as is allowed */
 	struct json_envelope envelope;
 	struct address client; /* whom the limits count, if counted */
 	bool counted;
@@ -45,6 +46,15 @@ void request_input(struct conn *conn, const uint8_t *data, size_t len);
  * body), since the request is not answered at once. 0, KMS_EBUSY, KMS_ENOMEM.
  */
 int request_hold(struct conn *conn);
+
+/*
+ * Of ROUTE_SYNC: is the body behind the head still to be read? Then an answer
+ * must be the connection's last.
+ */
+bool request_is_unread(const struct conn *conn);
+
+/* The keeper wants that body, if it has at most so many bytes: read on. */
+void request_wanted(struct conn *conn, uint64_t most);
 
 /* The caller proved who it is: its request does not count against its
  * client's limits, nor the nonce it used. */

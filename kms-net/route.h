@@ -15,7 +15,8 @@ enum route_flag {
 	ROUTE_UNCOUNTED = 2, /* no rate limit counts it */
 	ROUTE_NONCE = 4,     /* nonce-rate counts it instead of request-rate */
 	ROUTE_READY = 8,     /* 503 unless the keeper says ready */
-	ROUTE_SYNC = 16,     /* max-sync-body instead of max-body */
+	ROUTE_SYNC = 16,     /* takes a JSON body, read when the keeper, which
+				sees the head first, wants it */
 	ROUTE_METRICS = 32   /* also, or only, on the metrics socket */
 };
 
@@ -25,7 +26,8 @@ struct route {
 	unsigned int flags;
 	const char *auth;    /* who may call, for the overview */
 	const char *summary; /* likewise */
-	/* Called with the complete request; answers now or later. */
+	/* Called with the complete request; answers now or later. Of
+	 * ROUTE_SYNC: with its head, and again with its body. */
 	void (*answer)(struct conn *conn);
 };
 

@@ -8,11 +8,13 @@
 #include "crypto/envelope.h"
 #include "crypto/pop.h"
 #include "kms-keeper/nonce.h"
+#include "kms-keeper/pop.h"
 #include "kms-keeper/request.h"
 #include "regress/unit/keeper_rig.h"
 
 struct client {
 	struct rig *rig;
+	enum pop_kind kind; /* an app, or a peer */
 	const struct wallet_context *wallets;
 	struct eth_address node;
 	struct p384_point node_point;
@@ -116,7 +118,7 @@ static inline void
 message_sign(const struct client *client, struct message *m,
     const uint8_t nonce[NONCE_LEN], const char *method, bool bound)
 {
-	struct pop_request request = { .kind = POP_APP,
+	struct pop_request request = { .kind = client->kind,
 		.recipient = client->node,
 		.timestamp = client->rig->now.wall_ms / 1000 };
 	struct pop_binding binding = { .method = method,
@@ -151,6 +153,17 @@ message_sign(const struct client *client, struct message *m,
 	m->head.wallet = text_of("");
 	m->head.version = text_of(bound ? "v2" : "");
 	m->head.content_hash = text_of(bound ? m->content_hash : "");
+}
+
+/* What pop_check looks at. */
+static inline struct pop_head
+message_pop(const struct message *m, enum pop_kind kind)
+{
+	const struct request_head *h = &m->head;
+
+	return (struct pop_head){ kind, h->method, h->target, h->flags,
+		h->signature, h->nonce, h->timestamp, h->wallet, h->version,
+		h->content_hash };
 }
 
 static inline const char *

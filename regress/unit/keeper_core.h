@@ -32,6 +32,8 @@ static struct message m;
 static struct reply reply;
 static size_t credited;
 static uint64_t handle;
+static unsigned int gone; /* bodies asked for */
+static size_t go_most;
 
 static inline void
 on_answer(void *arg, uint64_t of, const struct answer *a)
@@ -70,6 +72,15 @@ on_credit(void *arg, uint64_t of, size_t bytes)
 }
 
 static inline void
+on_go(void *arg, uint64_t of, size_t most)
+{
+	(void)arg;
+	assert_int_equal(of, handle);
+	gone++;
+	go_most = most;
+}
+
+static inline void
 on_changed(void *arg)
 {
 	(void)arg;
@@ -79,7 +90,7 @@ static inline int
 make_keeper(void)
 {
 	struct keeper_ops ops = { rig_random, rig_ask, on_answer, on_credit,
-		on_changed, &rig };
+		on_go, on_changed, &rig };
 
 	if (keeper_new(&rig.config, &ops, rig.identity, rig.now, &k) != 0)
 		return -1;

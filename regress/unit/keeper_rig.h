@@ -283,6 +283,7 @@ rig_config(struct keeper_config *config)
 	config->max_tombstones = 1000;
 	config->max_clock_skew = 15000;
 	config->max_body = 3 << 20;
+	config->max_sync_body = 50 << 20;
 	config->evict_lru = 1;
 	config->kms_registry.bytes[19] = 7;
 }

@@ -91,6 +91,10 @@ refusals_have_reasons(void **state)
 		const char *text = refusal_text((enum refusal)i);
 
 		assert_int_not_equal(refusal_reason(text), LABEL_reason_OTHER);
+		assert_int_equal(
+		    refusal_reason(refusal_text_peer((enum refusal)i)),
+		    refusal_reason(text));
+		assert_null(strstr(refusal_text_peer((enum refusal)i), "App"));
 		for (size_t other = 0; other < i; other++)
 			assert_string_not_equal(
 			    text, refusal_text((enum refusal)other));

@@ -95,7 +95,7 @@ read_pop(const char *headers)
 	assert_int_equal(http_request_parse(&request, text,
 			     (size_t)(end - text), &http_limits_default, &used),
 	    0);
-	pop_read(&request.head, &pop);
+	pop_read(&request.head, POP_OF_APP, &pop);
 	return pop;
 }
 
