@@ -33,6 +33,9 @@ int channel_net_open(struct channels *channels, int fd, uint32_t generation);
 int channel_rpc_open(struct channels *channels, int fd, uint32_t generation);
 int channel_peer_open(struct channels *channels, int fd, uint32_t generation);
 
+/* KMSDKEEPER_ASK; arg is struct channels. */
+int channel_control_ask(struct chan *chan, struct msg *msg, void *arg);
+
 /* keeper_ops */
 void channel_net_answer(
     void *arg, uint64_t handle, const struct answer *answer);
@@ -40,6 +43,8 @@ void channel_net_credit(void *arg, uint64_t handle, size_t bytes);
 void channel_net_go(void *arg, uint64_t handle, size_t most);
 int channel_rpc_ask(
     void *arg, uint64_t id, const struct registry_question *question);
+int channel_peer_post(void *arg, const struct peer_call *call, uint64_t *id);
+void channel_peer_cancel(void *arg, uint64_t id);
 
 /* Push what /status and /nodes show, when it changed. */
 void channel_net_push(struct channels *channels);

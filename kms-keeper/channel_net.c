@@ -403,6 +403,19 @@ push_state(struct channels *channels)
 }
 
 static void
+put_probe(const struct keeper *k, const struct eth_address *wallet,
+    struct msg_writer *w)
+{
+	struct cluster_peer_view view;
+	bool probed = cluster_peer_of(k->cluster, wallet, &view) && view.probed;
+
+	msg_put_u(w, probed ? (uint64_t)view.probed_at_ms : 0);
+	msg_put_b(w, probed && view.reachable);
+	msg_put_u(w, probed ? view.http_code : 0);
+	msg_put_u(w, probed ? view.probe_ms : 0);
+}
+
+static void
 push_node(struct channels *channels, const struct peer *peer, size_t index,
     size_t count)
 {
@@ -424,7 +437,16 @@ push_node(struct channels *channels, const struct peer *peer, size_t index,
 	msg_put_u(&w, facts->registered_at);
 	msg_put_b(&w, peer->refusal == NULL);
 	msg_put_s(&w, peer->refusal == NULL ? "valid" : "invalid");
+	put_probe(channels->keeper, &facts->wallet, &w);
 	(void)chan_end(channels->chan[CHANNEL_NET], &w);
+}
+
+/* Changes with the rows of /nodes; never 0. */
+static uint64_t
+nodes_version(const struct keeper *k)
+{
+	return readiness_view(k->readiness)->peers_version +
+	    cluster_probes_version(k->cluster) + 1;
 }
 
 static void
@@ -439,21 +461,18 @@ push_nodes(struct channels *channels)
 		push_node(channels, &view->peers[i], i, view->peer_count);
 	if (view->peer_count == 0)
 		push_node(channels, &nobody, 0, 0);
-	channels->pushed_peers = view->peers_version + 1;
+	channels->pushed_peers = nodes_version(channels->keeper);
 }
 
 void
 channel_net_push(struct channels *channels)
 {
-	const struct readiness_view *view =
-	    readiness_view(channels->keeper->readiness);
-
 	if (channels->chan[CHANNEL_NET] == NULL)
 		return;
 	if (channels->state_dirty)
 		push_state(channels);
 	channels->state_dirty = 0;
-	if (channels->pushed_peers != view->peers_version + 1)
+	if (channels->pushed_peers != nodes_version(channels->keeper))
 		push_nodes(channels);
 }
 

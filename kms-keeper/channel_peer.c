@@ -548,6 +548,22 @@ tell_time(void *arg)
 }
 
 int
+channel_peer_post(void *arg, const struct peer_call *call, uint64_t *id)
+{
+	struct channels *channels = arg;
+
+	return peer_client_post(&channels->peers, call, id);
+}
+
+void
+channel_peer_cancel(void *arg, uint64_t id)
+{
+	struct channels *channels = arg;
+
+	peer_client_cancel(&channels->peers, id);
+}
+
+int
 channel_peer_open(struct channels *channels, int fd, uint32_t generation)
 {
 	channels->peers.before = tell_time;

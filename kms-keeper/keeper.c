@@ -23,7 +23,65 @@ on_wiped(void *arg)
 {
 	struct keeper *k = arg;
 
+	cluster_wiped(k->cluster);
 	store_clear(k->store);
+}
+
+static void
+on_installed(void *arg)
+{
+	struct keeper *k = arg;
+
+	cluster_installed(k->cluster);
+}
+
+static bool
+on_filled(void *arg, bool *complete)
+{
+	struct keeper *k = arg;
+
+	return cluster_filled(k->cluster, complete);
+}
+
+static int
+on_ask(void *arg, const struct handover_peer *peer, const void *body,
+    size_t len, peer_outcome_fn done, void *done_arg, uint64_t *id)
+{
+	struct keeper *k = arg;
+
+	return cluster_ask_secret(
+	    k->cluster, peer, body, len, done, done_arg, id);
+}
+
+static void
+on_unask(void *arg, uint64_t id)
+{
+	struct keeper *k = arg;
+
+	cluster_cancel(k->cluster, id);
+}
+
+static bool
+is_deployed(void *arg, const struct eth_address *wallet)
+{
+	struct keeper *k = arg;
+	struct cluster_peer_view view;
+
+	return cluster_peer_of(k->cluster, wallet, &view) &&
+	    view.kind == SYNC_KIND_DEPLOYED;
+}
+
+/* Local writes drop the clock members of nodes that are gone. */
+static bool
+is_member(const char *name, size_t len, void *arg)
+{
+	struct keeper *k = arg;
+	struct cluster_peer_view view;
+	struct eth_address wallet;
+
+	return eth_address_parse(name, len, &wallet) == 0 &&
+	    (eth_address_equal(&wallet, &k->identity->wallet) ||
+		cluster_peer_of(k->cluster, &wallet, &view));
 }
 
 static struct store *
@@ -74,36 +132,30 @@ make_counterparts(const struct keeper_config *config, const struct keeper *k)
 }
 
 static const uint8_t *
-no_sync_key(void *arg)
+on_sync_key(void *arg)
 {
-	(void)arg;
-	return NULL;
+	const struct keeper *k = arg;
+
+	return cluster_sync_key(k->cluster);
 }
 
 static bool
-nobody_is_ours(void *arg, const struct eth_address *wallet)
+on_is_ours(void *arg, const struct eth_address *wallet)
 {
-	(void)arg;
-	(void)wallet;
-	return false;
+	const struct keeper *k = arg;
+
+	return cluster_is_ours(k->cluster, wallet);
 }
 
 static unsigned int
-serve_nothing(void *arg, const struct eth_address *wallet, bool hmac_holds,
+on_serve(void *arg, const struct eth_address *wallet, bool hmac_holds,
     const char *body, size_t len, struct buf *answer, const char **message)
 {
-	(void)arg;
-	(void)wallet;
-	(void)hmac_holds;
-	(void)body;
-	(void)len;
-	(void)answer;
-	*message = "this node does not replicate yet";
-	return 503;
-}
+	struct keeper *k = arg;
 
-static const struct sync_requests_ops alone = { no_sync_key, nobody_is_ours,
-	serve_nothing, NULL };
+	return cluster_serve(
+	    k->cluster, wallet, hmac_holds, body, len, answer, message);
+}
 
 static int
 make_nonces(const struct keeper_config *config, struct keeper *k)
@@ -125,8 +177,15 @@ keeper_new(const struct keeper_config *config, const struct keeper_ops *ops,
 	struct readiness_hooks hooks = {
 		.changed = on_changed,
 		.wiped = on_wiped,
+		.installed = on_installed,
+		.filled = on_filled,
+		.ask = on_ask,
+		.cancel = on_unask,
+		.deployed = is_deployed,
 		.arg = k,
 	};
+	struct sync_requests_ops sync_ops = { on_sync_key, on_is_ours, on_serve,
+		k };
 	uint8_t spki[P384_SPKI_LEN];
 	int error;
 
@@ -143,7 +202,7 @@ keeper_new(const struct keeper_config *config, const struct keeper_ops *ops,
 	k->store = make_store(config, k);
 	k->counterparts = make_counterparts(config, k);
 	k->requests = requests_new(k);
-	k->syncs = sync_requests_new(k, &alone);
+	k->syncs = sync_requests_new(k, &sync_ops);
 	k->readiness = readiness_new(
 	    config, k->registry, identity, ops->random, ops->arg, &hooks);
 	error = make_nonces(config, k);
@@ -152,9 +211,16 @@ keeper_new(const struct keeper_config *config, const struct keeper_ops *ops,
 		k->counterparts == NULL || k->requests == NULL ||
 		k->syncs == NULL || k->readiness == NULL))
 		error = KMS_ENOMEM;
+	if (error == 0) {
+		k->cluster = cluster_new(k);
+		if (k->cluster == NULL)
+			error = KMS_ENOMEM;
+	}
 	if (error == 0)
 		error = store_set_member(
 		    k->store, k->wallet_text, strlen(k->wallet_text));
+	if (error == 0)
+		store_set_peers(k->store, is_member, k);
 	if (error != 0) {
 		k->identity = NULL;
 		keeper_free(k);
@@ -171,8 +237,10 @@ keeper_free(struct keeper *k)
 		return;
 	requests_free(k->requests);
 	sync_requests_free(k->syncs);
-	counterparts_free(k->counterparts);
+	/* It cancels calls of the cluster's. */
 	readiness_free(k->readiness);
+	cluster_free(k->cluster);
+	counterparts_free(k->counterparts);
 	registry_free(k->registry);
 	nonce_table_free(k->nonces);
 	store_free(k->store);
@@ -185,6 +253,7 @@ keeper_set_time(struct keeper *k, struct kms_time now)
 {
 	k->now = now;
 	counterparts_set_time(k->counterparts, now);
+	cluster_set_time(k->cluster, now);
 	readiness_set_time(k->readiness, now);
 }
 
@@ -217,6 +286,14 @@ keeper_tick(struct keeper *k, struct kms_time now)
 	registry_tick(k->registry, now);
 	counterparts_tick(k->counterparts, now);
 	readiness_tick(k->readiness, now);
+	cluster_tick(k->cluster);
 	(void)store_tick(k->store, now, STORE_WORK_A_TICK);
 	count_store(k);
+}
+
+void
+keeper_wake(struct keeper *k, struct kms_time now)
+{
+	keeper_set_time(k, now);
+	cluster_tick(k->cluster);
 }

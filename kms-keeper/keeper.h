@@ -10,6 +10,8 @@
 #include <stdint.h>
 
 #include "common/clock.h"
+#include "kms-keeper/channel_peer.h"
+#include "kms-keeper/cluster.h"
 #include "kms-keeper/config.h"
 #include "kms-keeper/counterpart.h"
 #include "kms-keeper/identity.h"
@@ -33,6 +35,11 @@ struct keeper_ops {
 	/* The body of a sync request is wanted, if it has at most so many
 	 * bytes. */
 	void (*go)(void *arg, uint64_t handle, size_t most);
+	/* kms-chain peer, as peer_client_post and peer_client_cancel. */
+	int (*post)(void *arg, const struct peer_call *call, uint64_t *id);
+	void (*unpost)(void *arg, uint64_t id);
+	/* keeper_wake is wanted in so many milliseconds, or earlier. */
+	void (*wake)(void *arg, int64_t ms);
 	/* What /status or /nodes shows has changed. */
 	void (*changed)(void *arg);
 	void *arg;
@@ -49,6 +56,7 @@ struct keeper {
 	struct store *store;
 	struct requests *requests;
 	struct sync_requests *syncs;
+	struct cluster *cluster;
 	char pubkey_hex[2 * P384_SPKI_LEN + 1]; /* sender_tee_pubkey */
 	char wallet_text[ETH_ADDRESS_TEXT_LEN + 1];
 	struct kms_time now;
@@ -67,5 +75,8 @@ void keeper_set_time(struct keeper *keeper, struct kms_time now);
 
 /* At least every 100 ms. */
 void keeper_tick(struct keeper *keeper, struct kms_time now);
+
+/* When keeper_ops.wake asked for it. */
+void keeper_wake(struct keeper *keeper, struct kms_time now);
 
 #endif

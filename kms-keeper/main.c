@@ -72,12 +72,38 @@ mark_changed(void *arg)
 	channels.state_dirty = 1;
 }
 
+static uv_timer_t waker;
+
+static void
+on_wake(uv_timer_t *timer)
+{
+	(void)timer;
+	keeper_wake(channels.keeper, clock_now());
+}
+
+/* The earliest of the times that were asked for. */
+static void
+wake(void *arg, int64_t ms)
+{
+	uint64_t wanted = ms > 0 ? (uint64_t)ms : 0;
+
+	(void)arg;
+	if (channels.loop == NULL ||
+	    (uv_is_active((uv_handle_t *)&waker) &&
+		uv_timer_get_due_in(&waker) <= wanted))
+		return;
+	(void)uv_timer_start(&waker, on_wake, wanted, 0);
+}
+
 static const struct keeper_ops ops = {
 	.random = fill_random,
 	.ask = channel_rpc_ask,
 	.answer = channel_net_answer,
 	.credit = channel_net_credit,
 	.go = channel_net_go,
+	.post = channel_peer_post,
+	.unpost = channel_peer_cancel,
+	.wake = wake,
 	.changed = mark_changed,
 	.arg = &channels,
 };
@@ -101,6 +127,16 @@ warm_libraries(void)
 }
 
 static void
+push_figures(void)
+{
+	const struct sync *engine = cluster_engine(channels.keeper->cluster);
+
+	channels.state_dirty = 1;
+	if (engine != NULL)
+		channel_net_push_peers(&channels, engine);
+}
+
+static void
 on_tick(uv_timer_t *timer)
 {
 	static unsigned int ticks;
@@ -108,7 +144,7 @@ on_tick(uv_timer_t *timer)
 	(void)timer;
 	keeper_tick(channels.keeper, clock_now());
 	if (++ticks % PUSH_TICKS == 0)
-		channels.state_dirty = 1;
+		push_figures();
 	metrics[METRIC_KEEPER_LOG_LOST] = log_lost();
 	channel_net_push(&channels);
 }
@@ -137,6 +173,7 @@ on_channel(struct chan *chan, struct msg *msg, void *arg)
 
 static const struct chan_handler control_handlers[] = {
 	{ MSG_KMSDKEEPER_CHANNEL, on_channel },
+	{ MSG_KMSDKEEPER_ASK, channel_control_ask },
 	{ 0, NULL },
 };
 
@@ -163,9 +200,10 @@ start_loop(uv_loop_t *loop)
 	static uv_timer_t tick;
 
 	channels.loop = loop;
+	(void)uv_timer_init(loop, &waker);
 	(void)uv_timer_init(loop, &tick);
 	(void)uv_timer_start(&tick, on_tick, 1, TICK_MS);
-	if (ctl_client_open(loop, control_handlers, NULL, &control) != 0)
+	if (ctl_client_open(loop, control_handlers, &channels, &control) != 0)
 		ctl_client_fail(NULL, "the control channel cannot be opened");
 }
 

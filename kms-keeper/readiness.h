@@ -27,6 +27,7 @@ enum master_state { MASTER_UNINITIALIZED, MASTER_GENERATED, MASTER_SYNCED };
 /* One member of the cluster as the chain shows it; ourselves among them. */
 struct peer {
 	struct instance_facts facts;
+	bool read;	     /* the facts are the chain's, not a gap */
 	const char *refusal; /* NULL: valid; else why not */
 };
 

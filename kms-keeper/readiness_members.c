@@ -239,6 +239,7 @@ readiness_publish_members(struct readiness *r)
 
 		peers[i].facts = row->facts;
 		peers[i].facts.wallet = row->wallet;
+		peers[i].read = row->fetched_ms != 0;
 		peers[i].refusal = row->fetched_ms == 0
 		    ? "not read yet"
 		    : authz_peer(&row->facts, &row->wallet,

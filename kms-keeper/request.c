@@ -38,7 +38,13 @@ struct request {
 	size_t data_len; /* received so far */
 	size_t data_credited;
 	bool authorised; /* the verdict is there */
-	bool started;	 /* being executed: nothing more is awaited */
+	bool started;	 /* being executed: nothing more of it is awaited */
+
+	/* what its answer waits for, of the peers */
+	struct cluster_waiter peers;
+	struct app_answer answer;
+	bool waits;
+	bool fetched; /* they were asked for the value */
 };
 
 struct requests {
@@ -93,6 +99,10 @@ request_free(struct request *r)
 		counterpart_cancel(r->reply.counterpart, &r->waiter);
 		counterpart_unpin(r->reply.counterpart);
 	}
+	if (r->waits) {
+		cluster_forget(rs->keeper->cluster, &r->peers);
+		answer_app_drop(&r->answer);
+	}
 	if (r->data != NULL)
 		OPENSSL_cleanse(r->data, r->data_total);
 	free(r->data);
@@ -108,7 +118,7 @@ requests_cancel_all(struct requests *rs)
 
 	HASH_ITER (hh, rs->table, r, next) {
 		r->reply.cancelled = true;
-		if (!r->started)
+		if (!r->started || r->waits)
 			request_free(r);
 	}
 }
@@ -146,12 +156,59 @@ finish(struct request *r, unsigned int status, unsigned int retry_after,
 
 /* ---- the operation ---- */
 
+static int
+on_can_wait(void *arg, uint64_t app_id, unsigned int n)
+{
+	const struct request *r = arg;
+
+	return cluster_can_wait(r->owner->keeper->cluster, app_id, n);
+}
+
+static int
+on_written(
+    void *arg, uint64_t app_id, const void *key, size_t key_len, unsigned int n)
+{
+	struct request *r = arg;
+
+	return cluster_written(
+	    r->owner->keeper->cluster, app_id, key, key_len, n, &r->peers);
+}
+
+static int
+on_fetch(void *arg, uint64_t app_id, const void *key, size_t key_len)
+{
+	struct request *r = arg;
+
+	return cluster_fetch(
+	    r->owner->keeper->cluster, app_id, key, key_len, &r->peers);
+}
+
+/* The outcome is there, or has to be waited for. */
+static void
+conclude(struct request *r, const struct buf *plaintext)
+{
+	const struct app_answer *answer = &r->answer;
+
+	r->waits = answer->status == APP_WAITS;
+	if (r->waits)
+		return;
+	if (answer->status == 200)
+		reply_send(&r->reply, plaintext->data, plaintext->len);
+	else
+		finish(r, answer->status,
+		    answer->status == 503 ? REPLY_RETRY_S : 0, answer->message);
+}
+
 static void
 execute(struct request *r, const uint8_t *body, size_t body_len)
 {
 	struct keeper *k = r->owner->keeper;
+	struct app_replication replication = { on_can_wait, on_written,
+		on_fetch, r };
 	struct app_context context = {
 		.store = k->store,
+		.replication = &replication,
+		.fetched = r->fetched,
 		.master = readiness_master(k->readiness),
 		.app_id = r->reply.counterpart->app_id,
 		.bound = r->reply.bound,
@@ -163,7 +220,6 @@ execute(struct request *r, const uint8_t *body, size_t body_len)
 		.random = k->ops.random,
 		.random_arg = k->ops.arg,
 	};
-	struct app_answer answer;
 	struct buf plaintext;
 
 	/* Time may have passed since the head was checked. */
@@ -172,13 +228,29 @@ execute(struct request *r, const uint8_t *body, size_t body_len)
 		return;
 	}
 	buf_init(&plaintext, ANSWER_MAX);
-	answer_app(&context, &r->target, body, body_len, &plaintext, &answer);
-	if (answer.status == 200) {
-		reply_send(&r->reply, plaintext.data, plaintext.len);
-	} else {
-		finish(r, answer.status,
-		    answer.status == 503 ? REPLY_RETRY_S : 0, answer.message);
+	answer_app(
+	    &context, &r->target, body, body_len, &plaintext, &r->answer);
+	conclude(r, &plaintext);
+	buf_free(&plaintext);
+}
+
+/* So many peers hold the write; or they were asked for the value. */
+static void
+on_peers(struct cluster_waiter *waiter, unsigned int k, bool met)
+{
+	struct request *r = (struct request *)(void *)((char *)waiter -
+	    offsetof(struct request, peers));
+	struct buf plaintext;
+
+	r->waits = false;
+	if (r->answer.written == NULL) {
+		r->fetched = true;
+		execute(r, NULL, 0);
+		return;
 	}
+	buf_init(&plaintext, ANSWER_MAX);
+	answer_app_replicas(&r->answer, k, met, &plaintext);
+	conclude(r, &plaintext);
 	buf_free(&plaintext);
 }
 
@@ -336,6 +408,7 @@ request_new(struct requests *rs, uint64_t handle,
 	r->reply.bound = pop->bound;
 	r->reply.done = on_done;
 	r->waiter.ready = on_verdict;
+	r->peers.done = on_peers;
 	memcpy(r->content_hash, pop->content_hash, SHA256_LEN);
 	memcpy(r->reply.caller, head->signature.text, head->signature.len);
 	r->envelope = head->envelope;
@@ -503,6 +576,6 @@ request_cancel(struct requests *rs, uint64_t handle)
 	if (r == NULL)
 		return;
 	r->reply.cancelled = true;
-	if (!r->started)
+	if (!r->started || r->waits)
 		request_free(r);
 }

@@ -2,7 +2,7 @@
 # no files: it links no HTTP client and no resolver.
 kms-keeper_SRC := kms-keeper/main.c kms-keeper/sandbox.c kms-keeper/config.c \
 	kms-keeper/keeper.c kms-keeper/channel_net.c kms-keeper/channel_rpc.c \
-	kms-keeper/channel_peer.c kms-keeper/channel_metrics.c \
+	kms-keeper/channel_peer.c kms-keeper/channel_metrics.c kms-keeper/channel_control.c \
 	kms-keeper/peer_call.c kms-keeper/peer_attempt.c \
 	kms-keeper/peer_node.c kms-keeper/peer_proof.c \
 	kms-keeper/request.c kms-keeper/request_sync.c kms-keeper/reply.c \
@@ -13,7 +13,8 @@ kms-keeper_SRC := kms-keeper/main.c kms-keeper/sandbox.c kms-keeper/config.c \
 	kms-keeper/readiness.c kms-keeper/readiness_members.c \
 	kms-keeper/readiness_secret.c kms-keeper/submission.c \
 	kms-keeper/handover.c kms-keeper/handover_message.c \
-	kms-keeper/handover_offer.c \
+	kms-keeper/handover_offer.c kms-keeper/cluster.c \
+	kms-keeper/cluster_engine.c kms-keeper/cluster_peers.c \
 	kms-keeper/identity.c kms-keeper/identity_local.c \
 	kms-keeper/at_rest.c kms-keeper/derive.c kms-keeper/nonce.c \
 	kms-keeper/replay.c kms-keeper/seal.c kms-keeper/transaction.c \

@@ -174,6 +174,7 @@ struct sync_stats {
 	uint64_t too_large;
 	uint64_t dropped; /* by the rule for a node that was away too long */
 	size_t waits, fetches;
+	unsigned int fill_failures;
 	bool stale;  /* was away too long, and no peer has set it right */
 	bool filled; /* a peer's records were taken in whole since the start */
 };

@@ -166,7 +166,11 @@ enum {
 	NODE_STATUS,
 	NODE_REGISTERED,
 	NODE_CACHED,
-	NODE_CACHED_STATUS
+	NODE_CACHED_STATUS,
+	NODE_PROBED_AT,
+	NODE_REACHABLE,
+	NODE_HTTP_CODE,
+	NODE_PROBE_MS
 };
 
 static const char *
@@ -206,6 +210,29 @@ put_instance(struct buf *out, const struct msg_value *v, const char *wallet)
 	    v[NODE_REGISTERED].u);
 }
 
+/* What the last look at its /status found. */
+static int
+put_probe(struct buf *out, const struct msg_value *v)
+{
+	if (v[NODE_PROBED_AT].u == 0)
+		return buf_append_text(out,
+		    "\"status_endpoint_reachable\":null,"
+		    "\"status_endpoint_http_code\":null,"
+		    "\"status_probe_ms\":null,"
+		    "\"status_checked_at_ms\":null");
+	TRY(put_flag(out, "status_endpoint_reachable", &v[NODE_REACHABLE]));
+	if (v[NODE_HTTP_CODE].u == 0)
+		TRY(buf_append_text(
+		    out, ",\"status_endpoint_http_code\":null"));
+	else
+		TRY(buf_printf(out, ",\"status_endpoint_http_code\":%" PRIu64,
+		    v[NODE_HTTP_CODE].u));
+	return buf_printf(out,
+	    ",\"status_probe_ms\":%" PRIu64
+	    ",\"status_checked_at_ms\":%" PRIu64,
+	    v[NODE_PROBE_MS].u, v[NODE_PROBED_AT].u);
+}
+
 static int
 put_row(struct buf *out, const struct msg_value *v)
 {
@@ -222,10 +249,9 @@ put_row(struct buf *out, const struct msg_value *v)
 		TRY(put_value(out, "cached_status", &v[NODE_CACHED_STATUS]));
 	else
 		TRY(buf_append_text(out, "\"cached_status\":null"));
-	return buf_append_text(out,
-	    ",\"status_endpoint_reachable\":null,"
-	    "\"status_endpoint_http_code\":null,\"status_probe_ms\":null,"
-	    "\"status_checked_at_ms\":null}}");
+	TRY(buf_append_text(out, ","));
+	TRY(put_probe(out, v));
+	return buf_append_text(out, "}}");
 }
 
 static int

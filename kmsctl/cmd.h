@@ -12,6 +12,7 @@
 struct cmd {
 	struct kms_client_options options;
 	struct kms_client *client; /* open, unless the command needs none */
+	const char *control;	   /* path of kmsd's control-socket, or NULL */
 	bool json;
 };
 
@@ -26,6 +27,7 @@ int cmd_nodes(struct cmd *cmd, int argc, char **argv);
 int cmd_ready(struct cmd *cmd, int argc, char **argv);
 int cmd_nonce(struct cmd *cmd, int argc, char **argv);
 int cmd_chain(struct cmd *cmd, int argc, char **argv);
+int cmd_cluster(struct cmd *cmd, int argc, char **argv);
 int cmd_keygen(struct cmd *cmd, int argc, char **argv);
 int cmd_sim(struct cmd *cmd, int argc, char **argv);
 int cmd_derive(struct cmd *cmd, int argc, char **argv);

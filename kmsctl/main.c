@@ -21,6 +21,7 @@ static const struct command {
 	{ "ready", cmd_ready, NO_IDENTITY, "exit 0 when it serves, else 1" },
 	{ "nonce", cmd_nonce, NO_IDENTITY, "a nonce" },
 	{ "chain", cmd_chain, NO_IDENTITY, "what the chain says of it" },
+	{ "cluster", cmd_cluster, NO_CLIENT, "its peers, by control-socket" },
 	{ "keygen", cmd_keygen, NO_CLIENT, "make an identity file" },
 	{ "sim", cmd_sim, IDENTITY, "register with the simulated chain" },
 	{ "derive", cmd_derive, IDENTITY, "derive a key" },
@@ -33,7 +34,7 @@ help(FILE *out)
 	size_t i;
 
 	fputs("usage: kmsctl [--node URL] [--rpc URL] [--identity FILE] "
-	      "[--json] COMMAND ...\n\n",
+	      "[--control SOCKET]\n              [--json] COMMAND ...\n\n",
 	    out);
 	for (i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
 		fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].help);
@@ -97,6 +98,7 @@ options_parse(struct cmd *cmd, int argc, char **argv)
 		{ "identity", required_argument, NULL, 'i' },
 		{ "nova-app-registry", required_argument, NULL, 'A' },
 		{ "kms-registry", required_argument, NULL, 'K' },
+		{ "control", required_argument, NULL, 'S' },
 		{ "any-url", no_argument, NULL, 'U' },
 		{ "timeout", required_argument, NULL, 't' },
 		{ "json", no_argument, NULL, 'j' },
@@ -107,7 +109,8 @@ options_parse(struct cmd *cmd, int argc, char **argv)
 	int64_t ms;
 	int c;
 
-	while ((c = getopt_long(argc, argv, "+n:r:i:jh", longs, NULL)) != -1) {
+	while (
+	    (c = getopt_long(argc, argv, "+n:r:i:S:jh", longs, NULL)) != -1) {
 		if (c == 'n')
 			options->node_url = optarg;
 		else if (c == 'r')
@@ -120,6 +123,8 @@ options_parse(struct cmd *cmd, int argc, char **argv)
 			options->kms_registry = optarg;
 		else if (c == 'U')
 			options->any_url = true;
+		else if (c == 'S')
+			cmd->control = optarg;
 		else if (c == 'j')
 			cmd->json = true;
 		else if (c == 't' && cmd_duration_parse(optarg, &ms) == 0 &&
@@ -176,6 +181,7 @@ main(int argc, char **argv)
 		return KMS_CLIENT_USAGE;
 	}
 	options_default(&cmd.options);
+	cmd.control = environment("KMS_CONTROL");
 	rc = options_parse(&cmd, argc, argv);
 	if (rc != 0) {
 		help(rc > 0 ? stdout : stderr);

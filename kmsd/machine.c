@@ -10,6 +10,7 @@
 
 #include "common/err.h"
 #include "common/log.h"
+#include "kmsd/control.h"
 
 #define CA_BUNDLE "/etc/ssl/certs/ca-certificates.crt"
 #define CA_BUNDLE_MAX (4 * 1024 * 1024)
@@ -167,7 +168,13 @@ static int
 open_sockets(struct machine *machine)
 {
 	const char *text = conf_text(machine->conf, CONF_METRICS_LISTEN);
+	const char *control = conf_text(machine->conf, CONF_CONTROL_SOCKET);
 
+	if (*control != '\0') {
+		machine->control_fd = control_bind(control);
+		if (machine->control_fd < 0)
+			return KMS_ESYS;
+	}
 	machine->listen_fd = listen_bind(conf_text(machine->conf, CONF_LISTEN));
 	if (machine->listen_fd < 0)
 		return KMS_ESYS;
@@ -187,6 +194,7 @@ machine_open(
 	machine->conf = conf;
 	machine->root = geteuid() == 0;
 	machine->listen_fd = machine->metrics_fd = machine->identity_fd = -1;
+	machine->control_fd = -1;
 	for (size_t r = 0; r < ROLES; r++)
 		machine->program_fds[r] = -1;
 	buf_init(&machine->ca_bundle, CA_BUNDLE_MAX);
@@ -228,6 +236,7 @@ machine_free(struct machine *machine)
 	close_if_open(machine->listen_fd);
 	close_if_open(machine->metrics_fd);
 	close_if_open(machine->identity_fd);
+	close_if_open(machine->control_fd);
 	close_if_open(machine->null_fd);
 	buf_free(&machine->ca_bundle);
 }

@@ -18,6 +18,7 @@ struct machine {
 	int program_fds[ROLES]; /* executables: exec needs no path then */
 	int listen_fd;		/* bound, not yet listening */
 	int metrics_fd;		/* likewise, or -1 */
+	int control_fd;		/* control-socket, listening, or -1 */
 	int identity_fd;	/* or -1 */
 	uint64_t uids[ROLES];	/* 0 when not root */
 	uint64_t gids[ROLES];

@@ -10,6 +10,7 @@
 #include "common/err.h"
 #include "common/log.h"
 #include "kmsd/child.h"
+#include "kmsd/control.h"
 #include "kmsd/usage.h"
 
 #define METRICS_MS 1000
@@ -29,6 +30,7 @@ struct supervisor {
 	struct child children[ROLES];
 	uv_signal_t on_child, on_term, on_int;
 	uv_timer_t metrics_timer;
+	struct control *control; /* NULL: no control-socket */
 };
 
 static void start_child(struct child *child);
@@ -184,7 +186,23 @@ on_metrics(struct chan *chan, struct msg *msg, void *arg)
 	return error;
 }
 
+static int
+on_told(struct chan *chan, struct msg *msg, void *arg)
+{
+	struct child *child = arg;
+	struct control *control = child->owner->control;
+
+	(void)chan;
+	if (child->role != ROLE_KEEPER)
+		return KMS_EPROTO;
+	if (control != NULL)
+		control_told(control, msg->id, msg->v[1].data, msg->v[1].len,
+		    msg->v[0].u != 0);
+	return 0;
+}
+
 static const struct chan_handler handlers[] = {
+	{ MSG_KEEPERKMSD_TOLD, on_told },
 	{ MSG_CHILDKMSD_READY, on_ready },
 	{ MSG_CHILDKMSD_FAILED, on_failed },
 	{ MSG_CHILDKMSD_METRICS, on_metrics },
@@ -339,6 +357,8 @@ static void
 all_down(struct supervisor *s)
 {
 	if (s->phase == PHASE_STOPPING) {
+		control_close(s->control);
+		s->control = NULL;
 		uv_walk(s->loop, close_handle, NULL);
 		return;
 	}
@@ -380,6 +400,8 @@ child_died(struct child *child, int status)
 		return;
 	}
 	log_error("%s", what);
+	if (child->role == ROLE_KEEPER && s->control != NULL)
+		control_lost(s->control);
 	if (child->role == ROLE_KEEPER) {
 		log_warn("the keeper is gone: all processes start again");
 		stop_all(s, PHASE_REPLACING);
@@ -466,6 +488,32 @@ open_handles(struct supervisor *s)
 	    : KMS_ESYS;
 }
 
+static int
+ask_keeper(void *arg, uint64_t id, enum control_question question)
+{
+	struct supervisor *s = arg;
+	struct child *keeper = &s->children[ROLE_KEEPER];
+	struct msg_writer w;
+
+	if (keeper->state != CHILD_READY || keeper->control == NULL)
+		return KMS_EUNAVAIL;
+	chan_begin(keeper->control, &w, MSG_KMSDKEEPER_ASK, id);
+	msg_put_u(&w, question);
+	return chan_end(keeper->control, &w);
+}
+
+static int
+open_control(struct supervisor *s)
+{
+	struct control_ops ops = { ask_keeper, s };
+
+	if (s->machine->control_fd < 0)
+		return 0;
+	s->control = control_new(s->loop, s->machine->control_fd, &ops);
+	s->machine->control_fd = -1;
+	return s->control != NULL ? 0 : KMS_ENOMEM;
+}
+
 int
 supervise_run(uv_loop_t *loop, struct machine *machine)
 {
@@ -475,7 +523,7 @@ supervise_run(uv_loop_t *loop, struct machine *machine)
 	s->loop = loop;
 	s->machine = machine;
 	usage_started(LABEL_process_KMSD);
-	if (open_handles(s) != 0) {
+	if (open_handles(s) != 0 || open_control(s) != 0) {
 		log_error("the event loop: %s", strerror(errno));
 		return 1;
 	}

@@ -62,6 +62,11 @@ enum chain_error {
 	CHAIN_ERROR_BUSY	 /* too many requests wait already */
 };
 
+/* KMSDKEEPER_ASK: what the operator wants to know. */
+enum control_question {
+	CONTROL_CLUSTER /* the peers as the keeper sees them */
+};
+
 /* KEEPERPEER_REQUEST: what is asked of a peer. */
 enum peer_kind {
 	PEER_SYNC,   /* POST /sync, an envelope */

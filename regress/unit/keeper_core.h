@@ -86,11 +86,45 @@ on_changed(void *arg)
 	(void)arg;
 }
 
+/* There is no other node. */
+static inline int
+on_post(void *arg, const struct peer_call *call, uint64_t *id)
+{
+	(void)arg;
+	(void)call;
+	(void)id;
+	return KMS_EUNAVAIL;
+}
+
+static inline void
+on_unpost(void *arg, uint64_t id)
+{
+	(void)arg;
+	(void)id;
+}
+
+static inline void
+on_wake(void *arg, int64_t ms)
+{
+	(void)arg;
+	(void)ms;
+}
+
 static inline int
 make_keeper(void)
 {
-	struct keeper_ops ops = { rig_random, rig_ask, on_answer, on_credit,
-		on_go, on_changed, &rig };
+	struct keeper_ops ops = {
+		.random = rig_random,
+		.ask = rig_ask,
+		.answer = on_answer,
+		.credit = on_credit,
+		.go = on_go,
+		.post = on_post,
+		.unpost = on_unpost,
+		.wake = on_wake,
+		.changed = on_changed,
+		.arg = &rig,
+	};
 
 	if (keeper_new(&rig.config, &ops, rig.identity, rig.now, &k) != 0)
 		return -1;

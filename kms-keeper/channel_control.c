@@ -1,0 +1,111 @@
+/*
+ * kmsd's questions for the operator: what the keeper knows of its cluster, as
+ * JSON. Nothing in it is secret.
+ */
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/err.h"
+#include "common/log.h"
+#include "common/secmem.h"
+#include "kms-keeper/channel.h"
+
+#define PIECE_MAX 65536
+
+static const char *
+kind_name(enum sync_kind kind)
+{
+	switch (kind) {
+	case SYNC_KIND_OURS:
+		return "extended";
+	case SYNC_KIND_DEPLOYED:
+		return "deployed";
+	case SYNC_KIND_UNKNOWN:
+		break;
+	}
+	return "unknown";
+}
+
+static json_t *
+peer_json(const struct cluster_peer_view *view)
+{
+	char wallet[ETH_ADDRESS_TEXT_LEN + 1];
+
+	eth_address_format(&view->wallet, wallet);
+	return json_pack("{s:s,s:s,s:s,s:b,s:b,s:I,s:I,s:I,s:I,s:i,s:s,s:b,s:i,"
+			 "s:I,s:I}",
+	    "wallet", wallet, "url", view->url, "kind", kind_name(view->kind),
+	    "dialled", view->dialled, "level", view->level, "mark",
+	    (json_int_t)view->mark, "lag_records",
+	    (json_int_t)view->lag_records, "lag_ms", (json_int_t)view->lag_ms,
+	    "contact_ago_ms", (json_int_t)view->contact_ago_ms, "failures",
+	    (int)view->failures, "last_error", view->last_error, "reachable",
+	    view->probed && view->reachable, "http_code", (int)view->http_code,
+	    "probe_ms", (json_int_t)view->probe_ms, "probed_at_ms",
+	    (json_int_t)view->probed_at_ms);
+}
+
+static json_t *
+cluster_json(struct keeper *k)
+{
+	const struct readiness_view *ready = readiness_view(k->readiness);
+	struct sync_stats stats = cluster_stats(k->cluster);
+	struct store_stats store = store_stats(k->store);
+	json_t *peers = json_array();
+	struct cluster_peer_view view;
+
+	for (size_t i = 0; cluster_peer_at(k->cluster, i, &view); i++)
+		json_array_append_new(peers, peer_json(&view));
+	return json_pack("{s:s,s:b,s:s,s:I,s:I,s:b,s:b,s:{s:I,s:I,s:I,s:I,s:I,"
+			 "s:I,s:I},s:o}",
+	    "wallet", k->wallet_text, "ready", ready->ready, "reason",
+	    ready->reason, "sequence", (json_int_t)store.sequence, "keys",
+	    (json_int_t)store.live_keys, "filled", stats.filled, "stale",
+	    stats.stale, "sent", "messages", (json_int_t)stats.messages,
+	    "bytes", (json_int_t)stats.bytes, "records",
+	    (json_int_t)stats.records_pushed, "taken",
+	    (json_int_t)stats.records_taken, "rejected",
+	    (json_int_t)stats.records_rejected, "too_large",
+	    (json_int_t)stats.too_large, "dropped", (json_int_t)stats.dropped,
+	    "peers", peers);
+}
+
+static void
+tell(struct chan *chan, uint64_t id, const char *text, size_t len)
+{
+	do {
+		size_t piece = len < PIECE_MAX ? len : PIECE_MAX;
+		struct msg_writer w;
+
+		chan_begin(chan, &w, MSG_KEEPERKMSD_TOLD, id);
+		msg_put_b(&w, piece == len);
+		msg_put_d(&w, text, piece);
+		if (chan_end(chan, &w) != 0) {
+			log_warn("an answer for the operator is lost");
+			return;
+		}
+		text += piece;
+		len -= piece;
+	} while (len > 0);
+}
+
+int
+channel_control_ask(struct chan *chan, struct msg *msg, void *arg)
+{
+	struct channels *channels = arg;
+	json_t *json;
+	char *text;
+
+	if (msg->v[0].u != CONTROL_CLUSTER)
+		return KMS_EPROTO;
+	keeper_set_time(channels->keeper, clock_now());
+	json = cluster_json(channels->keeper);
+	text = json != NULL ? json_dumps(json, JSON_COMPACT) : NULL;
+	json_decref(json);
+	if (text == NULL)
+		return KMS_ENOMEM;
+	tell(chan, msg->id, text, strlen(text));
+	secmem_wiping_free(text);
+	return 0;
+}

@@ -1,0 +1,87 @@
+/* What the cluster's files share and nobody else includes. */
+#ifndef KMS_KEEPER_CLUSTER_INTERNAL_H
+#define KMS_KEEPER_CLUSTER_INTERNAL_H
+
+#include <sys/queue.h>
+
+#include "kms-keeper/cluster.h"
+#include "kms-keeper/derive.h"
+#include "kms-keeper/keeper.h"
+
+/* One of the peers, beside what the engine knows of it. */
+struct cluster_peer {
+	struct eth_address wallet;
+	char text[ETH_ADDRESS_TEXT_LEN + 1];
+	char *url; /* as registered */
+	bool dialled;
+	int64_t shunned_until_ms; /* boot time; peer-blacklist */
+	int64_t level_ms;	  /* boot time when it last had everything */
+	char last_error[160];	  /* of its last call; "" when it went well */
+	/* the probe */
+	struct cluster *owner;
+	uint64_t probe_id; /* under way, 0: none */
+	int64_t probe_due_ms;
+	bool probed, reachable;
+	unsigned int http_code;
+	uint64_t probe_took_ms;
+	int64_t probed_at_ms; /* wall */
+};
+
+/* A message of the engine under way. */
+struct cluster_message {
+	TAILQ_ENTRY(cluster_message) link;
+	struct cluster *owner;
+	struct eth_address wallet;
+	uint64_t sync_id;
+	uint64_t call_id; /* 0: it could not be sent */
+	int error;
+};
+
+TAILQ_HEAD(cluster_messages, cluster_message);
+
+/* An app's request that waits; the engine's cookie. */
+struct cluster_wait {
+	TAILQ_ENTRY(cluster_wait) link;
+	struct cluster_waiter *waiter; /* NULL: forgotten */
+};
+
+TAILQ_HEAD(cluster_waits, cluster_wait);
+
+struct cluster {
+	struct keeper *keeper;
+	struct peer_calls *calls;
+	struct sync *sync; /* NULL: no secret */
+	struct kms_time now;
+	struct cluster_messages messages;
+	struct cluster_waits waits;
+	struct cluster_peer *peers;
+	size_t peer_count;
+	uint64_t peers_seen; /* readiness_view.peers_version, + 1 */
+	size_t probing;
+	uint64_t probes_version;
+	uint8_t *keys; /* secmem: sync key, data key of data_app */
+	bool has_sync_key;
+	uint64_t data_app; /* 0: none */
+};
+
+/* ---- cluster_engine.c ---------------------------------------------------- */
+
+/* An engine for the secret that is installed. KMS_E*. */
+int cluster_engine_start(struct cluster *cluster);
+void cluster_engine_stop(struct cluster *cluster);
+/* Tell the engine what it may not be told from within, then let it work. */
+void cluster_engine_run(struct cluster *cluster);
+/* Its next deadline may have come nearer. */
+void cluster_engine_wake(struct cluster *cluster);
+void cluster_engine_set_peers(struct cluster *cluster);
+
+/* ---- cluster_peers.c ----------------------------------------------------- */
+
+/* Take over the members that the chain shows, when they changed. */
+void cluster_peers_update(struct cluster *cluster);
+void cluster_peers_free(struct cluster *cluster);
+void cluster_peers_tick(struct cluster *cluster);
+struct cluster_peer *cluster_peer_find(
+    const struct cluster *cluster, const struct eth_address *wallet);
+
+#endif
