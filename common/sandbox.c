@@ -87,6 +87,7 @@ sandbox_prepare(int first_fd)
 
 	close_from(first_fd);
 	if (signal(SIGINT, SIG_IGN) == SIG_ERR ||
+	    signal(SIGHUP, SIG_IGN) == SIG_ERR ||
 	    signal(SIGPIPE, SIG_IGN) == SIG_ERR || clearenv() != 0 ||
 	    setenv("TZ", "UTC0", 1) != 0 ||
 	    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0 ||

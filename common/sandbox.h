@@ -54,8 +54,8 @@ struct sandbox_settings {
 
 /*
  * The first thing in main, before any configuration: close every descriptor
- * from first_fd up, ignore SIGINT and SIGPIPE, clear the environment, set
- * TZ=UTC0, PR_SET_DUMPABLE 0, RLIMIT_CORE 0. 0 or KMS_ESYS (logged).
+ * from first_fd up, ignore SIGINT, SIGHUP and SIGPIPE, clear the environment,
+ * set TZ=UTC0, PR_SET_DUMPABLE 0, RLIMIT_CORE 0. 0 or KMS_ESYS (logged).
  */
 int sandbox_prepare(int first_fd);
 

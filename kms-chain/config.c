@@ -161,3 +161,46 @@ chain_config_receive(struct chain_config *config, char *why, size_t size)
 	}
 	return check_rpc(config, why, size);
 }
+
+/* ---- while it runs ---- */
+
+struct running {
+	char log_level[8];
+};
+
+static const struct config_row running_rows[] = { { "log-level", CONFIG_TEXT,
+    offsetof(struct running, log_level),
+    sizeof(((struct running *)0)->log_level) } };
+
+static struct running current, next;
+static struct ctl_reload reload = { .rows = running_rows,
+	.count = CONFIG_ROWS_COUNT(running_rows),
+	.current = &current,
+	.next = &next,
+	.size = sizeof(current) };
+
+int
+chain_config_row(struct chan *chan, struct msg *msg, void *arg)
+{
+	const struct chain_config *config = arg;
+
+	(void)chan;
+	memcpy(current.log_level, config->log_level, sizeof(current.log_level));
+	return ctl_client_reconfig(&reload, msg);
+}
+
+int
+chain_config_apply(struct chan *chan, struct msg *msg, void *arg)
+{
+	struct chain_config *config = arg;
+	enum log_level level;
+
+	(void)chan;
+	(void)msg;
+	if (ctl_client_reconfigured(&reload) != 0 ||
+	    log_level_parse(next.log_level, &level) != 0)
+		return KMS_EPROTO;
+	memcpy(config->log_level, next.log_level, sizeof(config->log_level));
+	log_init_child(level);
+	return 0;
+}

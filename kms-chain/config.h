@@ -7,6 +7,7 @@
 #include "common/sandbox.h"
 #include "kms-chain/destination.h"
 #include "kms-chain/question.h"
+#include "proto/chan.h"
 #include "proto/config.h"
 
 struct chain_config {
@@ -40,5 +41,9 @@ struct chain_config {
  * why (size bytes), which quotes no URL.
  */
 int chain_config_receive(struct chain_config *config, char *why, size_t size);
+
+/* KMSDCHILD_RECONFIG and KMSDCHILD_APPLY; arg is the struct chain_config. */
+int chain_config_row(struct chan *chan, struct msg *msg, void *arg);
+int chain_config_apply(struct chan *chan, struct msg *msg, void *arg);
 
 #endif

@@ -33,7 +33,11 @@
 static struct chain_config config;
 static uv_timer_t count_timer;
 
-static const struct chan_handler control_handlers[] = { { 0, NULL } };
+static const struct chan_handler control_handlers[] = {
+	{ MSG_KMSDCHILD_RECONFIG, chain_config_row },
+	{ MSG_KMSDCHILD_APPLY, chain_config_apply },
+	{ 0, NULL },
+};
 
 static const struct chan_handler rpc_handlers[] = {
 	{ MSG_KEEPERCHAIN_INSTANCE, registry_instance },
@@ -203,7 +207,7 @@ main(void)
 	if (open_role(&loop, &keeper) != 0)
 		ctl_client_fail(NULL, "the %s client cannot be set up",
 		    config.is_peer ? "peer" : "RPC");
-	if (ctl_client_open(&loop, control_handlers, NULL, &control) != 0)
+	if (ctl_client_open(&loop, control_handlers, &config, &control) != 0)
 		ctl_client_fail(NULL, "the control channel cannot be opened");
 	(void)uv_timer_init(&loop, &count_timer);
 	(void)uv_timer_start(

@@ -109,3 +109,36 @@ keeper_config_finish(struct keeper_config *config)
 	config->evict_lru = strcmp(config->eviction, "reject") != 0;
 	return 0;
 }
+
+/* ---- while it runs ---- */
+
+static const struct config_row running_rows[] = {
+	TEXT("log-level", log_level_name),
+	{ "require-bound-requests", CONFIG_BOOL,
+	    offsetof(struct keeper_config, require_bound_requests), 0 },
+	NUMBER("app-rate", app_rate),
+	NUMBER("default-ttl", default_ttl),
+};
+
+static struct keeper_config next;
+static struct ctl_reload reload = { .rows = running_rows,
+	.count = CONFIG_ROWS_COUNT(running_rows),
+	.next = &next,
+	.size = sizeof(next) };
+
+int
+keeper_config_row(struct keeper_config *config, const struct msg *msg)
+{
+	reload.current = config;
+	return ctl_client_reconfig(&reload, msg);
+}
+
+int
+keeper_config_apply(struct keeper_config *config)
+{
+	if (ctl_client_reconfigured(&reload) != 0 ||
+	    log_level_parse(next.log_level_name, &next.log_level) != 0)
+		return KMS_EPROTO;
+	*config = next;
+	return 0;
+}

@@ -7,6 +7,7 @@
 #include "common/eth.h"
 #include "common/log.h"
 #include "common/sandbox.h"
+#include "proto/chan.h"
 
 struct keeper_config {
 	struct sandbox_settings sandbox;
@@ -58,6 +59,15 @@ struct keeper_config {
 
 /* Read it from the control channel and check it. 0 or KMS_E* (logged). */
 int keeper_config_read(struct keeper_config *config);
+
+/*
+ * KMSDCHILD_RECONFIG: a row of what can change while the keeper runs, which is
+ * log-level, app-rate, require-bound-requests and default-ttl. KMS_EPROTO.
+ */
+int keeper_config_row(struct keeper_config *config, const struct msg *msg);
+
+/* KMSDCHILD_APPLY: those take effect in config. KMS_EPROTO. */
+int keeper_config_apply(struct keeper_config *config);
 
 /* Parse the texts into the members below them. KMS_EINVAL (logged). */
 int keeper_config_finish(struct keeper_config *config);

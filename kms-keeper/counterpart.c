@@ -395,6 +395,12 @@ counterpart_take_token(
 }
 
 void
+counterparts_set_app_rate(struct counterparts *cs, uint64_t app_rate)
+{
+	cs->config.app_rate = app_rate;
+}
+
+void
 counterparts_set_time(struct counterparts *cs, struct kms_time now)
 {
 	cs->now = now;

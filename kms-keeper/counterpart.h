@@ -121,6 +121,10 @@ void counterpart_cancel(
 bool counterpart_take_token(struct counterpart *counterpart,
     struct kms_time now, unsigned int *retry_s);
 
+/* Another app-rate from now on. */
+void counterparts_set_app_rate(
+    struct counterparts *counterparts, uint64_t app_rate);
+
 /* The clock for what look-ups find when they come back. */
 void counterparts_set_time(
     struct counterparts *counterparts, struct kms_time now);

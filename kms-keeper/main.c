@@ -171,7 +171,33 @@ on_channel(struct chan *chan, struct msg *msg, void *arg)
 	return error;
 }
 
+static int
+on_config_row(struct chan *chan, struct msg *msg, void *arg)
+{
+	(void)chan;
+	(void)arg;
+	return keeper_config_row(&config, msg);
+}
+
+static int
+on_config_apply(struct chan *chan, struct msg *msg, void *arg)
+{
+	int error = keeper_config_apply(&config);
+
+	(void)chan;
+	(void)msg;
+	(void)arg;
+	if (error != 0)
+		return error;
+	log_init_child(config.log_level);
+	counterparts_set_app_rate(
+	    channels.keeper->counterparts, config.app_rate);
+	return 0;
+}
+
 static const struct chan_handler control_handlers[] = {
+	{ MSG_KMSDCHILD_RECONFIG, on_config_row },
+	{ MSG_KMSDCHILD_APPLY, on_config_apply },
 	{ MSG_KMSDKEEPER_CHANNEL, on_channel },
 	{ MSG_KMSDKEEPER_ASK, channel_control_ask },
 	{ 0, NULL },

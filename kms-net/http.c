@@ -613,20 +613,40 @@ listener_open(struct net *net, int fd, bool metrics_only)
 	return 0;
 }
 
-int
-http_open(struct net *net)
+/* Every deadline of a list moves alike, so that its order holds. */
+static void
+set_timeout(struct http *http, enum conn_due due, uint64_t timeout)
+{
+	struct conn *conn;
+
+	TAILQ_FOREACH (conn, &http->due[due], in_due) {
+		conn->deadline += timeout - http->timeout[due];
+	}
+	http->timeout[due] = timeout;
+}
+
+void
+http_reconfigured(struct net *net)
 {
 	struct http *http = &net->http;
 	uint64_t share = net->config.max_connections / 4;
 
+	set_timeout(http, DUE_IDLE, net->config.idle_timeout);
+	set_timeout(http, DUE_REQUEST, net->config.request_timeout);
+	set_timeout(http, DUE_ANSWER, net->config.request_timeout);
+	http->per_client = share > 16 ? share : 16;
+}
+
+int
+http_open(struct net *net)
+{
+	struct http *http = &net->http;
+
 	for (size_t due = 0; due < DUES; due++)
 		TAILQ_INIT(&http->due[due]);
-	http->timeout[DUE_IDLE] = net->config.idle_timeout;
-	http->timeout[DUE_REQUEST] = net->config.request_timeout;
 	http->timeout[DUE_SYNC] = net->config.sync_timeout;
-	http->timeout[DUE_ANSWER] = net->config.request_timeout;
 	http->timeout[DUE_LINGER] = LINGER_MS;
-	http->per_client = share > 16 ? share : 16;
+	http_reconfigured(net);
 	(void)uv_timer_init(&net->loop, &http->tick);
 	http->tick.data = net;
 	(void)uv_timer_start(&http->tick, on_tick, TICK_MS, TICK_MS);

@@ -98,6 +98,10 @@ struct http {
 /* Take over the bound sockets; nothing is accepted yet. 0 or KMS_ESYS. */
 int http_open(struct net *net);
 
+/* net->config has other limits or timeouts: they hold for open connections
+ * too, but none is closed because there are more than max-connections. */
+void http_reconfigured(struct net *net);
+
 /* The sockets listen: accept from now on. */
 void http_accept(struct net *net);
 

@@ -9,11 +9,29 @@ limit_init(struct limit *limit, uint64_t nonce_rate, uint64_t request_rate,
     const uint64_t key[3])
 {
 	memset(limit, 0, sizeof(*limit));
-	limit->rate[LIMIT_NONCE] =
-	    nonce_rate < LIMIT_RATE_MAX ? nonce_rate : LIMIT_RATE_MAX;
-	limit->rate[LIMIT_REQUEST] =
-	    request_rate < LIMIT_RATE_MAX ? request_rate : LIMIT_RATE_MAX;
+	limit_set_rates(limit, nonce_rate, request_rate);
 	memcpy(limit->key, key, sizeof(limit->key));
+}
+
+static void
+set_rate(struct limit *limit, enum limit_kind kind, uint64_t rate)
+{
+	if (rate > LIMIT_RATE_MAX)
+		rate = LIMIT_RATE_MAX;
+	if (limit->rate[kind] == rate)
+		return;
+	limit->rate[kind] = rate;
+	for (size_t set = 0; set < LIMIT_SETS; set++) {
+		for (size_t way = 0; way < LIMIT_WAYS; way++)
+			limit->entries[set][way].level[kind] = rate * TOKEN;
+	}
+}
+
+void
+limit_set_rates(struct limit *limit, uint64_t nonce_rate, uint64_t request_rate)
+{
+	set_rate(limit, LIMIT_NONCE, nonce_rate);
+	set_rate(limit, LIMIT_REQUEST, request_rate);
 }
 
 /* Multiply-shift with secret factors: clients do not choose their set. */

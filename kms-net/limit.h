@@ -34,6 +34,10 @@ struct limit {
 void limit_init(struct limit *limit, uint64_t nonce_rate, uint64_t request_rate,
     const uint64_t key[3]);
 
+/* Other rates from now on; a bucket whose rate changes is full. */
+void limit_set_rates(
+    struct limit *limit, uint64_t nonce_rate, uint64_t request_rate);
+
 /*
  * Take a token of the client (as address_client gives it) at now_ms, which
  * never goes back. 0, or the seconds (1..60) after which to try again.

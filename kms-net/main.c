@@ -65,7 +65,76 @@ on_metrics(struct chan *chan, struct msg *msg, void *arg)
 	return metrics_store(arg, msg);
 }
 
+/* ---- reload ---- */
+
+static const struct config_row running_rows[] = {
+	ROW("log-level", CONFIG_TEXT, log_level, 8),
+	ROW("max-connections", CONFIG_U64, max_connections, 0),
+	ROW("idle-timeout", CONFIG_U64, idle_timeout, 0),
+	ROW("request-timeout", CONFIG_U64, request_timeout, 0),
+	ROW("nonce-rate", CONFIG_U64, nonce_rate, 0),
+	ROW("request-rate", CONFIG_U64, request_rate, 0),
+	ROW("trusted-proxy", CONFIG_LIST, trusted_proxy, 0),
+};
+
+static uint64_t most_connections; /* that the limit of descriptors allows */
+static struct net_config next;
+static struct ctl_reload reload = {
+	.rows = running_rows,
+	.count = CONFIG_ROWS_COUNT(running_rows),
+	.current = &net.config,
+	.next = &next,
+	.size = sizeof(next),
+};
+
+static int
+on_config_row(struct chan *chan, struct msg *msg, void *arg)
+{
+	(void)chan;
+	(void)arg;
+	return ctl_client_reconfig(&reload, msg);
+}
+
+/* The trusted networks of a configuration. 0 or KMS_EINVAL. */
+static int
+parse_trusted(const struct config_list *list)
+{
+	struct network trusted[CONFIG_LIST_MAX];
+
+	for (size_t i = 0; i < list->count; i++) {
+		if (network_parse(list->text[i], &trusted[i]) != 0)
+			return KMS_EINVAL;
+	}
+	memcpy(net.trusted, trusted, list->count * sizeof(trusted[0]));
+	net.trusted_count = list->count;
+	return 0;
+}
+
+static int
+on_config_apply(struct chan *chan, struct msg *msg, void *arg)
+{
+	enum log_level level;
+
+	(void)chan;
+	(void)msg;
+	(void)arg;
+	if (ctl_client_reconfigured(&reload) != 0 ||
+	    log_level_parse(next.log_level, &level) != 0 ||
+	    next.max_connections == 0 || next.idle_timeout == 0 ||
+	    next.request_timeout == 0 ||
+	    next.max_connections > most_connections ||
+	    parse_trusted(&next.trusted_proxy) != 0)
+		return KMS_EPROTO;
+	net.config = next;
+	log_init_child(level);
+	limit_set_rates(&net.limit, next.nonce_rate, next.request_rate);
+	http_reconfigured(&net);
+	return 0;
+}
+
 static const struct chan_handler handlers[] = {
+	{ MSG_KMSDCHILD_RECONFIG, on_config_row },
+	{ MSG_KMSDCHILD_APPLY, on_config_apply },
 	{ MSG_KMSDNET_ACCEPT, on_accept },
 	{ MSG_KMSDNET_METRICS, on_metrics },
 	{ 0, NULL },
@@ -89,13 +158,10 @@ check_config(void)
 		ctl_client_fail(NULL,
 		    "max-connections, request-timeout and idle-timeout: "
 		    "expected more than 0");
-	for (size_t i = 0; i < config->trusted_proxy.count; i++) {
-		if (network_parse(
-			config->trusted_proxy.text[i], &net.trusted[i]) != 0)
-			ctl_client_fail(NULL,
-			    "trusted-proxy: expected an address or network");
-	}
-	net.trusted_count = config->trusted_proxy.count;
+	if (parse_trusted(&config->trusted_proxy) != 0)
+		ctl_client_fail(
+		    NULL, "trusted-proxy: expected an address or network");
+	most_connections = config->max_connections;
 }
 
 /*

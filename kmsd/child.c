@@ -188,6 +188,9 @@ child_start(struct child *child, uv_loop_t *loop, const struct machine *machine,
 	keeper[0] = -1;
 	child->state = CHILD_STARTING;
 	child->started_ms = uv_now(loop);
+	child->outdated = 0;
+	child->most_connections =
+	    conf_number(machine->conf, CONF_MAX_CONNECTIONS);
 	close_pair(log);
 	close_pair(control);
 	close_pair(keeper);

@@ -23,12 +23,14 @@ struct child {
 	int keeper_end;	      /* the keeper's end, until it is handed over */
 	struct chan *control; /* NULL: closed */
 	struct logger_pipe *log;
-	uint64_t started_ms; /* loop time */
-	uint64_t delay_ms;   /* before the latest start; 0 at first */
-	uv_timer_t timer;    /* next start, READY deadline or SIGKILL */
+	uint64_t started_ms;	   /* loop time */
+	uint64_t delay_ms;	   /* before the latest start; 0 at first */
+	uv_timer_t timer;	   /* next start, READY deadline or SIGKILL */
+	int outdated;		   /* configured before a reload */
+	uint64_t most_connections; /* kms-net: max-connections at its start */
 	int has_metrics;
 	uint64_t metrics[METRIC_COUNT];
-	struct supervisor *owner;
+	void *owner; /* of whoever started it */
 };
 
 /*

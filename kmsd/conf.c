@@ -1,10 +1,9 @@
-#include "kmsd/conf.h"
-
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/err.h"
+#include "kmsd/conf_internal.h"
 
 #define NET ROLE_BIT(ROLE_NET)
 #define KEEPER ROLE_BIT(ROLE_KEEPER)
@@ -12,6 +11,7 @@
 #define PEER ROLE_BIT(ROLE_PEER)
 #define ALL (NET | KEEPER | RPC | PEER)
 #define LIST CONF_FLAG_LIST
+#define RELOAD CONF_FLAG_RELOAD
 #define REQUIRED CONF_FLAG_REQUIRED
 
 const struct conf_row conf_rows[CONF_COUNT] = {
@@ -48,24 +48,79 @@ conf_free(struct conf *conf)
 	conf->secret_url_count = 0;
 }
 
+static void __attribute__((format(printf, 2, 0)))
+report(struct conf *conf, const char *format, va_list args)
+{
+	char message[1400];
+
+	(void)vsnprintf(message, sizeof(message), format, args);
+	/* What was quoted may hold anything; a report is one line. */
+	for (char *p = message; *p != '\0'; p++) {
+		if ((unsigned char)*p < ' ' || *p == 0x7f)
+			*p = '?';
+	}
+	conf->errors++;
+	if (conf->report != NULL)
+		conf->report(message, conf->report_arg);
+}
+
+void
+conf_report(struct conf *conf, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	report(conf, format, args);
+	va_end(args);
+}
+
 void
 conf_error(struct conf *conf, unsigned int line, const char *format, ...)
 {
-	char text[1024], message[1400];
+	char text[1024];
 	va_list args;
 
 	va_start(args, format);
 	(void)vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
 	if (line > 0)
-		(void)snprintf(message, sizeof(message), "%s:%u: %s",
-		    conf->path, line, text);
+		conf_report(conf, "%s:%u: %s", conf->path, line, text);
 	else
-		(void)snprintf(
-		    message, sizeof(message), "%s: %s", conf->path, text);
-	conf->errors++;
-	if (conf->report != NULL)
-		conf->report(message, conf->report_arg);
+		conf_report(conf, "%s: %s", conf->path, text);
+}
+
+static void __attribute__((format(printf, 4, 0))) expected_in(struct conf *conf,
+    enum conf_id id, unsigned int line, const char *format, va_list args)
+{
+	const struct conf_value *value = &conf->values[id];
+	char text[1024];
+
+	(void)vsnprintf(text, sizeof(text), format, args);
+	if (value->origin == CONF_ORIGIN_ENVIRONMENT)
+		conf_report(conf, "%s: %s", value->variable, text);
+	else
+		conf_error(conf, line, "%s: %s", conf_rows[id].name, text);
+}
+
+void
+conf_expected(struct conf *conf, enum conf_id id, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	expected_in(conf, id, conf->values[id].line, format, args);
+	va_end(args);
+}
+
+void
+conf_expected_at(
+    struct conf *conf, enum conf_id id, size_t item, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	expected_in(conf, id, conf->values[id].items[item].line, format, args);
+	va_end(args);
 }
 
 const char *
@@ -98,18 +153,45 @@ conf_identity_file(const struct conf *conf)
 	return strncmp(text, "local /", 7) == 0 ? text + 6 : NULL;
 }
 
-void
-conf_dump(const struct conf *conf, FILE *out)
+int
+conf_is_given(const struct conf *conf, enum conf_id id)
 {
-	for (size_t id = 0; id < CONF_COUNT; id++) {
-		const struct conf_value *value = &conf->values[id];
+	return conf->values[id].origin != CONF_ORIGIN_DEFAULT;
+}
 
-		if (value->count == 0)
-			(void)fprintf(out, "# %s\n", conf_rows[id].name);
-		for (size_t i = 0; i < value->count; i++)
-			(void)fprintf(out, "%s %s\n", conf_rows[id].name,
-			    value->items[i].text);
+int
+conf_same(const struct conf *a, const struct conf *b, enum conf_id id)
+{
+	const struct conf_value *one = &a->values[id], *other = &b->values[id];
+
+	if (one->count != other->count)
+		return 0;
+	for (size_t i = 0; i < one->count; i++) {
+		if (strcmp(one->items[i].text, other->items[i].text) != 0)
+			return 0;
 	}
+	return 1;
+}
+
+void
+conf_swap(struct conf *a, struct conf *b, enum conf_id id)
+{
+	struct conf_value value = a->values[id];
+
+	a->values[id] = b->values[id];
+	b->values[id] = value;
+}
+
+const struct conf_row *
+conf_find(const char *name, enum conf_id *id)
+{
+	for (size_t i = 0; i < CONF_COUNT; i++) {
+		if (strcmp(conf_rows[i].name, name) == 0) {
+			*id = (enum conf_id)i;
+			return &conf_rows[i];
+		}
+	}
+	return NULL;
 }
 
 /* ---- what the children are told ---- */

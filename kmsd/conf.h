@@ -1,4 +1,7 @@
-/* kmsd.conf: its table, parser, checks and dump. */
+/*
+ * kmsd.conf and the environment: table, parsers, checks and dump. A value
+ * comes from the file, else from KMS_<KEYWORD>, else it is the default.
+ */
 #ifndef KMS_KMSD_CONF_H
 #define KMS_KMSD_CONF_H
 
@@ -36,7 +39,14 @@ enum conf_kind {
 	CONF_KIND_IDENTITY /* local, local FILE, capsule URL */
 };
 
-enum conf_flag { CONF_FLAG_LIST = 1, CONF_FLAG_REQUIRED = 2 };
+enum conf_flag {
+	CONF_FLAG_LIST = 1,
+	CONF_FLAG_REQUIRED = 2,
+	CONF_FLAG_RELOAD = 4 /* takes effect at SIGHUP */
+};
+
+#define CONF_VARIABLE_LEN 48 /* of an environment variable's name */
+#define CONF_FILE_MAX (256 * 1024)
 
 struct conf_row {
 	const char *name;
@@ -53,17 +63,28 @@ struct conf_row {
 extern const struct conf_row conf_rows[CONF_COUNT];
 
 struct conf_item {
-	char *text;	 /* as written */
-	uint64_t number; /* in the base unit, for the kinds that count */
+	char *text;	   /* as written */
+	uint64_t number;   /* in the base unit, for the kinds that count */
+	unsigned int line; /* of the file; 0: from elsewhere */
+};
+
+enum conf_origin {
+	CONF_ORIGIN_DEFAULT, /* or nothing at all */
+	CONF_ORIGIN_FILE,
+	CONF_ORIGIN_ENVIRONMENT,
+	CONF_ORIGIN_OPTION /* of the command line */
 };
 
 struct conf_value {
-	unsigned int line; /* 0: a default */
+	enum conf_origin origin; /* also when what stood there was wrong */
+	unsigned int line;	 /* the latest in the file; 0: none */
+	/* the variable that gave it, or that the file overrides; "" if none */
+	char variable[CONF_VARIABLE_LEN];
 	size_t count;
 	struct conf_item items[CONF_LIST_MAX];
 };
 
-/* Gets "file:line: message" of every error. */
+/* Gets "file:line: message" or "VARIABLE: message" of every error. */
 typedef void (*conf_report_fn)(const char *message, void *arg);
 
 struct conf {
@@ -84,13 +105,36 @@ void conf_free(struct conf *conf);
 /* Parse len bytes of text. Every error is reported and counted in errors. */
 void conf_parse(struct conf *conf, const char *text, size_t len);
 
-/* Read and parse the file at conf->path. */
-void conf_load(struct conf *conf);
+/*
+ * Read and parse the file at conf->path. With may_lack, one that does not
+ * exist is as an empty one.
+ */
+void conf_load(struct conf *conf, int may_lack);
+
+/*
+ * Take KMS_<KEYWORD> of an environment ("NAME=value", NULL at the end; NULL:
+ * none), for keywords that the file has not set: so after conf_load. A KMS_
+ * variable that is no keyword, none of kmsctl(1) and none of an orchestrator
+ * is an error.
+ */
+void conf_environment(struct conf *conf, char *const *environment);
+
+/*
+ * A copy of what conf_environment and conf_finish read of an environment, to
+ * read the file again later; NULL when memory is out. Freed with free().
+ */
+char **conf_environment_copy(char *const *environment);
+
+/* Whether an environment sets any keyword. */
+int conf_environment_any(char *const *environment);
+
+/* The variable of a keyword, KMS_<KEYWORD>. */
+void conf_variable(enum conf_id id, char out[CONF_VARIABLE_LEN]);
 
 /*
  * Fill in defaults, also those that follow from other values or from
- * https_proxy (may be NULL), and check what no single line shows. Reads no
- * file.
+ * https_proxy (may be NULL), and check what values demand of each other.
+ * Reads no file.
  */
 void conf_finish(struct conf *conf, const char *https_proxy);
 
@@ -106,11 +150,21 @@ void conf_check_values(struct conf *conf);
  */
 void conf_check_machine(struct conf *conf, const char *libexec);
 
-/* Write the effective configuration; it parses back to itself. */
+/*
+ * Write the effective configuration, each value with where it came from as a
+ * comment; it parses back to itself.
+ */
 void conf_dump(const struct conf *conf, FILE *out);
 
 /* Report an error about a line (0: about the file as a whole). */
 void conf_error(struct conf *conf, unsigned int line, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/*
+ * Report that a keyword's value is not as expected; format goes on after
+ * "file:line: keyword: " or "VARIABLE: ", wherever the value came from.
+ */
+void conf_expected(struct conf *conf, enum conf_id id, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /* The first value: its text ("" when not set), its number. */
@@ -120,6 +174,38 @@ int conf_is(const struct conf *conf, enum conf_id id, const char *text);
 
 /* The path behind "local ", or NULL. */
 const char *conf_identity_file(const struct conf *conf);
+
+/* Whether it stands in the file, the environment or the command line. */
+int conf_is_given(const struct conf *conf, enum conf_id id);
+
+/* Whether two configurations have the same values for a keyword. */
+int conf_same(const struct conf *a, const struct conf *b, enum conf_id id);
+
+/* Exchange the values of a keyword between two configurations. */
+void conf_swap(struct conf *a, struct conf *b, enum conf_id id);
+
+/* The row of a keyword (its place in *id), or NULL. */
+const struct conf_row *conf_find(const char *name, enum conf_id *id);
+
+/* The keyword or variable that is a letter or two away, or NULL. */
+const char *conf_similar(const char *name);
+
+/*
+ * What of a value may be shown: of a URL no user information, path and query,
+ * which often are credentials.
+ */
+#define CONF_SHOWN_LEN 160
+const char *conf_shown(
+    const struct conf_row *row, const char *text, char out[CONF_SHOWN_LEN]);
+
+/* A count in the units of its kind: 30s, 3M, 120/min, 7. */
+void conf_amount(enum conf_kind kind, uint64_t number, char *out, size_t size);
+
+/* Whether a URL looks like a credential: a query, or a long path segment. */
+int conf_url_is_credential(const char *url);
+
+/* Whether it names this machine by a loopback address or localhost. */
+int conf_url_is_loopback(const char *url);
 
 /* Parse one value of a kind. 0, or KMS_EINVAL with what was expected. */
 int conf_value_parse(const struct conf_row *row, const char *text,

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <netinet/in.h>
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +12,7 @@
 #include <unistd.h>
 
 #include "common/err.h"
-#include "kmsd/conf.h"
+#include "kmsd/conf_internal.h"
 
 /* Memory that a child locks at most (common/secmem, OpenSSL's secure heap). */
 #define MEMLOCK_NEEDED (2 * 1024 * 1024)
@@ -22,62 +23,130 @@
 #define CAPSULE_BODY_MAX (10 * 1024 * 1024)
 #define SECRET_FILE_MAX 65536
 
-static unsigned int
-line_of(const struct conf *conf, enum conf_id id)
-{
-	return conf->values[id].line;
-}
-
 static int
 is_set(const struct conf *conf, enum conf_id id)
 {
 	return conf->values[id].count > 0;
 }
 
-/* Bytes of a body that carries a value of this size: base64, then hex. */
+static int
+is_enclave(const struct conf *conf)
+{
+	return conf_is(conf, CONF_ENVIRONMENT, "enclave");
+}
+
+static int
+has_capsule(const struct conf *conf)
+{
+	return strncmp(conf_text(conf, CONF_IDENTITY), "capsule ", 8) == 0;
+}
+
+/* ---- numbers ---- */
+
+/*
+ * One number must not exceed another. Whoever wrote one of them is told, in
+ * the line of that one. A value that is wrong by itself was reported already.
+ */
+static void
+at_most(struct conf *conf, enum conf_id smaller, enum conf_id larger)
+{
+	int blame_larger =
+	    conf_is_given(conf, larger) && !conf_is_given(conf, smaller);
+	enum conf_id blamed = blame_larger ? larger : smaller;
+	enum conf_id other = blame_larger ? smaller : larger;
+
+	if (!is_set(conf, smaller) || !is_set(conf, larger) ||
+	    conf_number(conf, smaller) <= conf_number(conf, larger))
+		return;
+	conf_expected(conf, blamed, "expected at %s %s (%s), got %s",
+	    blame_larger ? "least" : "most", conf_rows[other].name,
+	    conf_text(conf, other), conf_text(conf, blamed));
+}
+
+/* Bytes of an app's body with a value of this size: base64, then hex. */
 static uint64_t
 body_for_value(uint64_t value)
 {
 	return (value + 2) / 3 * 4 * 2 + ENVELOPE_OVERHEAD;
 }
 
-/* Report when one number must not exceed another. */
-static void
-at_most(struct conf *conf, enum conf_id smaller, enum conf_id larger)
+/* Bytes of a /sync body with a record of this size: hex, then hex again. */
+static uint64_t
+sync_body_for_value(uint64_t value)
 {
-	if (conf_number(conf, smaller) <= conf_number(conf, larger))
+	return value * 4 + ENVELOPE_OVERHEAD;
+}
+
+/* What of a body is left for a value in its text. */
+static uint64_t
+room_in(const struct conf *conf, enum conf_id body)
+{
+	uint64_t size = conf_number(conf, body);
+
+	return size > ENVELOPE_OVERHEAD ? size - ENVELOPE_OVERHEAD : 0;
+}
+
+/*
+ * A body must carry the largest value: of needed bytes, or the value must be
+ * one that fits.
+ */
+static void
+carries_value(
+    struct conf *conf, enum conf_id body, uint64_t needed, uint64_t fits)
+{
+	enum conf_id value = CONF_MAX_VALUE_SIZE;
+
+	if (!is_set(conf, body) || !is_set(conf, value) ||
+	    conf_number(conf, body) >= needed)
 		return;
-	conf_error(conf, line_of(conf, smaller),
-	    "%s: expected at most %s (%s), got %s", conf_rows[smaller].name,
-	    conf_rows[larger].name, conf_text(conf, larger),
-	    conf_text(conf, smaller));
+	if (conf_is_given(conf, body) || !conf_is_given(conf, value))
+		conf_expected(conf, body,
+		    "expected at least %llu, which carries a value of "
+		    "max-value-size (%s), got %s",
+		    (unsigned long long)needed, conf_text(conf, value),
+		    conf_text(conf, body));
+	else
+		conf_expected(conf, value,
+		    "expected at most %llu, which %s (%s) carries, got %s",
+		    (unsigned long long)fits, conf_rows[body].name,
+		    conf_text(conf, body), conf_text(conf, value));
 }
 
 static void
 check_sizes(struct conf *conf)
 {
-	uint64_t needed =
-	    body_for_value(conf_number(conf, CONF_MAX_VALUE_SIZE));
+	uint64_t value = conf_number(conf, CONF_MAX_VALUE_SIZE);
 
-	if (conf_number(conf, CONF_MAX_BODY) < needed)
-		conf_error(conf, line_of(conf, CONF_MAX_BODY),
-		    "max-body: %s cannot carry a value of max-value-size (%s): "
-		    "expected at least %llu",
-		    conf_text(conf, CONF_MAX_BODY),
-		    conf_text(conf, CONF_MAX_VALUE_SIZE),
-		    (unsigned long long)needed);
+	carries_value(conf, CONF_MAX_BODY, body_for_value(value),
+	    room_in(conf, CONF_MAX_BODY) / 8 * 3);
+	carries_value(conf, CONF_MAX_SYNC_BODY, sync_body_for_value(value),
+	    room_in(conf, CONF_MAX_SYNC_BODY) / 4);
 	at_most(conf, CONF_MAX_BODY, CONF_MAX_BODY_MEMORY);
 	at_most(conf, CONF_MAX_SYNC_BODY, CONF_MAX_BODY_MEMORY);
 	at_most(conf, CONF_MAX_VALUE_SIZE, CONF_MAX_APP_STORAGE);
 	if (conf_number(conf, CONF_MAX_STORE) != 0)
 		at_most(conf, CONF_MAX_APP_STORAGE, CONF_MAX_STORE);
-	if (strncmp(conf_text(conf, CONF_IDENTITY), "capsule ", 8) == 0 &&
+	if (has_capsule(conf) &&
 	    conf_number(conf, CONF_MAX_SYNC_BODY) > CAPSULE_BODY_MAX)
-		conf_error(conf, line_of(conf, CONF_MAX_SYNC_BODY),
-		    "max-sync-body: with a capsule identity expected at most "
-		    "10M, got %s",
+		conf_expected(conf, CONF_MAX_SYNC_BODY,
+		    "expected at most 10M with a capsule identity, got %s",
 		    conf_text(conf, CONF_MAX_SYNC_BODY));
 }
+
+static void
+check_times(struct conf *conf)
+{
+	at_most(conf, CONF_REGISTRY_CACHE_TTL, CONF_MEMBERSHIP_MAX_AGE);
+	at_most(conf, CONF_PEER_CACHE_TTL, CONF_MEMBERSHIP_MAX_AGE);
+	at_most(conf, CONF_NODE_TICK, CONF_MEMBERSHIP_MAX_AGE);
+	at_most(conf, CONF_SYNC_INTERVAL, CONF_TOMBSTONE_RETENTION);
+	at_most(conf, CONF_MAX_CLOCK_SKEW, CONF_TOMBSTONE_RETENTION);
+	/* A short request-timeout alone cuts the wait short, which is fine. */
+	if (conf_is_given(conf, CONF_REPLICA_TIMEOUT))
+		at_most(conf, CONF_REPLICA_TIMEOUT, CONF_REQUEST_TIMEOUT);
+}
+
+/* ---- URLs, contracts, sockets ---- */
 
 static int
 is_https(const char *url)
@@ -85,61 +154,136 @@ is_https(const char *url)
 	return strncmp(url, "https://", 8) == 0;
 }
 
-static int
-is_loopback(const char *url)
-{
-	static const char *const hosts[] = { "http://127.0.0.1",
-		"http://localhost", "http://[::1]" };
-
-	for (size_t i = 0; i < sizeof(hosts) / sizeof(hosts[0]); i++) {
-		size_t len = strlen(hosts[i]);
-
-		if (strncmp(url, hosts[i], len) == 0 &&
-		    strchr("/:?", url[len]) != NULL)
-			return 1;
-	}
-	return 0;
-}
-
 static void
 check_enclave(struct conf *conf)
 {
 	const struct conf_value *rpc = &conf->values[CONF_RPC_URL];
+	const char *identity = conf_text(conf, CONF_IDENTITY);
+	const char *node = conf_text(conf, CONF_NODE_URL);
+	char shown[CONF_SHOWN_LEN];
 
-	if (!conf_is(conf, CONF_ENVIRONMENT, "enclave"))
+	if (!is_enclave(conf))
 		return;
-	if (!conf_is(conf, CONF_SANDBOX, "require"))
-		conf_error(conf, line_of(conf, CONF_SANDBOX),
-		    "sandbox: in an enclave expected require, got %s",
+	if (is_set(conf, CONF_SANDBOX) &&
+	    !conf_is(conf, CONF_SANDBOX, "require"))
+		conf_expected(conf, CONF_SANDBOX,
+		    "expected require in an enclave, got %s",
 		    conf_text(conf, CONF_SANDBOX));
-	if (is_set(conf, CONF_NODE_URL) &&
-	    !is_https(conf_text(conf, CONF_NODE_URL)))
-		conf_error(conf, line_of(conf, CONF_NODE_URL),
-		    "node-url: in an enclave expected an https URL, got %s",
-		    conf_text(conf, CONF_NODE_URL));
+	if (*node != '\0' && !is_https(node))
+		conf_expected(conf, CONF_NODE_URL,
+		    "expected an https URL in an enclave, got %s",
+		    conf_shown(&conf_rows[CONF_NODE_URL], node, shown));
+	if (has_capsule(conf) && !conf_url_is_loopback(identity + 8))
+		conf_expected(conf, CONF_IDENTITY,
+		    "expected a capsule on loopback in an enclave, got %s",
+		    conf_shown(&conf_rows[CONF_IDENTITY], identity, shown));
 	for (size_t i = 0; i < rpc->count; i++) {
-		if (!is_https(rpc->items[i].text) &&
-		    !is_loopback(rpc->items[i].text))
-			conf_error(conf, rpc->line,
-			    "rpc-url: in an enclave expected https, or http to "
-			    "loopback, got %s",
-			    rpc->items[i].text);
+		const char *url = rpc->items[i].text;
+
+		if (!is_https(url) && !conf_url_is_loopback(url))
+			conf_expected_at(conf, CONF_RPC_URL, i,
+			    "expected https, or http to loopback, in an "
+			    "enclave, got %s",
+			    conf_shown(&conf_rows[CONF_RPC_URL], url, shown));
 	}
+}
+
+/*
+ * The same endpoint twice would agree with itself; and what stands in an
+ * environment is shown to more people than a file.
+ */
+static void
+check_rpc_urls(struct conf *conf)
+{
+	const struct conf_value *rpc = &conf->values[CONF_RPC_URL];
+	char shown[CONF_SHOWN_LEN];
+
+	for (size_t i = 0; i < rpc->count; i++) {
+		const char *url = rpc->items[i].text;
+
+		(void)conf_shown(&conf_rows[CONF_RPC_URL], url, shown);
+		if (rpc->origin == CONF_ORIGIN_ENVIRONMENT &&
+		    conf_url_is_credential(url))
+			conf_expected(conf, CONF_RPC_URL,
+			    "expected a URL without query and long path, which "
+			    "is no credential (else use rpc-url-file), got %s",
+			    shown);
+		for (size_t other = 0; other < i; other++) {
+			if (strcmp(url, rpc->items[other].text) == 0)
+				conf_expected_at(conf, CONF_RPC_URL, i,
+				    "expected each endpoint once, got %s twice",
+				    shown);
+		}
+	}
+}
+
+static void
+check_registries(struct conf *conf)
+{
+	const char *apps = conf_text(conf, CONF_NOVA_APP_REGISTRY);
+	const char *kms = conf_text(conf, CONF_KMS_REGISTRY);
+
+	if (*apps != '\0' && strcasecmp(apps, kms) == 0)
+		conf_expected(conf, CONF_KMS_REGISTRY,
+		    "expected another contract than nova-app-registry, got %s",
+		    kms);
+}
+
+/* Whether binding one address leaves no room for the other. */
+static int
+collide(const char *one, const char *other)
+{
+	struct sockaddr_storage a, b;
+	const struct sockaddr_in *a4 = (const void *)&a, *b4 = (const void *)&b;
+	const struct sockaddr_in6 *a6 = (const void *)&a;
+	const struct sockaddr_in6 *b6 = (const void *)&b;
+	static const struct in6_addr any6;
+	socklen_t len;
+
+	if (conf_socket_parse(one, &a, &len) != 0 ||
+	    conf_socket_parse(other, &b, &len) != 0 ||
+	    a.ss_family != b.ss_family)
+		return 0;
+	if (a.ss_family == AF_INET)
+		return a4->sin_port == b4->sin_port && a4->sin_port != 0 &&
+		    (a4->sin_addr.s_addr == b4->sin_addr.s_addr ||
+			a4->sin_addr.s_addr == INADDR_ANY ||
+			b4->sin_addr.s_addr == INADDR_ANY);
+	return a6->sin6_port == b6->sin6_port && a6->sin6_port != 0 &&
+	    (memcmp(&a6->sin6_addr, &b6->sin6_addr, sizeof(any6)) == 0 ||
+		memcmp(&a6->sin6_addr, &any6, sizeof(any6)) == 0 ||
+		memcmp(&b6->sin6_addr, &any6, sizeof(any6)) == 0);
+}
+
+static void
+check_sockets(struct conf *conf)
+{
+	const char *other = conf_text(conf, CONF_METRICS_LISTEN);
+
+	if (collide(conf_text(conf, CONF_LISTEN), other))
+		conf_expected(conf, CONF_METRICS_LISTEN,
+		    "expected another address or port than listen (%s), got %s",
+		    conf_text(conf, CONF_LISTEN), other);
 }
 
 static void
 check_required(struct conf *conf)
 {
+	const char *expected;
+	uint64_t number;
+
 	for (size_t id = 0; id < CONF_COUNT; id++) {
-		if ((conf_rows[id].flags & CONF_FLAG_REQUIRED) != 0 &&
-		    !is_set(conf, (enum conf_id)id) &&
-		    line_of(conf, (enum conf_id)id) == 0)
-			conf_error(
-			    conf, 0, "%s is not set", conf_rows[id].name);
+		if ((conf_rows[id].flags & CONF_FLAG_REQUIRED) == 0 ||
+		    conf_is_given(conf, (enum conf_id)id))
+			continue;
+		(void)conf_value_parse(&conf_rows[id], "", &number, &expected);
+		conf_error(conf, 0, "%s: expected %s, got nothing",
+		    conf_rows[id].name, expected);
 	}
-	if (!is_set(conf, CONF_RPC_URL) && !is_set(conf, CONF_RPC_URL_FILE) &&
-	    line_of(conf, CONF_RPC_URL) == 0)
-		conf_error(conf, 0, "neither rpc-url nor rpc-url-file is set");
+	if (!conf_is_given(conf, CONF_RPC_URL) &&
+	    !conf_is_given(conf, CONF_RPC_URL_FILE))
+		conf_error(conf, 0,
+		    "rpc-url: expected it or rpc-url-file, got neither");
 }
 
 static void
@@ -149,13 +293,13 @@ check_quorum(struct conf *conf)
 	    conf->values[CONF_RPC_URL].count + conf->secret_url_count;
 
 	if (count > CONF_LIST_MAX)
-		conf_error(conf, line_of(conf, CONF_RPC_URL_FILE),
-		    "rpc-url and rpc-url-file: more than %d endpoints",
-		    CONF_LIST_MAX);
+		conf_expected(conf, CONF_RPC_URL_FILE,
+		    "expected at most %d endpoints with those of rpc-url, got "
+		    "%zu",
+		    CONF_LIST_MAX, count);
 	else if (count > 0 && conf_number(conf, CONF_RPC_QUORUM) > count)
-		conf_error(conf, line_of(conf, CONF_RPC_QUORUM),
-		    "rpc-quorum: expected at most the number of endpoints "
-		    "(%zu), got %s",
+		conf_expected(conf, CONF_RPC_QUORUM,
+		    "expected at most the number of endpoints (%zu), got %s",
 		    count, conf_text(conf, CONF_RPC_QUORUM));
 }
 
@@ -164,15 +308,12 @@ conf_check_values(struct conf *conf)
 {
 	check_required(conf);
 	check_sizes(conf);
+	check_times(conf);
 	check_enclave(conf);
-	at_most(conf, CONF_REGISTRY_CACHE_TTL, CONF_MEMBERSHIP_MAX_AGE);
-	at_most(conf, CONF_PEER_CACHE_TTL, CONF_MEMBERSHIP_MAX_AGE);
-	if (is_set(conf, CONF_METRICS_LISTEN) &&
-	    strcmp(conf_text(conf, CONF_METRICS_LISTEN),
-		conf_text(conf, CONF_LISTEN)) == 0)
-		conf_error(conf, line_of(conf, CONF_METRICS_LISTEN),
-		    "metrics-listen: expected another address than listen");
-	if (!is_set(conf, CONF_RPC_URL_FILE))
+	check_rpc_urls(conf);
+	check_registries(conf);
+	check_sockets(conf);
+	if (!conf_is_given(conf, CONF_RPC_URL_FILE))
 		check_quorum(conf);
 }
 
@@ -224,17 +365,18 @@ check_users(struct conf *conf)
 		enum conf_id id = user_keyword((enum role)r);
 
 		if (conf_user(conf, (enum role)r, &uid[r], &gid) != 0) {
-			conf_error(conf, line_of(conf, id),
-			    "%s: expected an existing user other than root, "
-			    "got %s",
-			    conf_rows[id].name, conf_text(conf, id));
+			conf_expected(conf, id,
+			    "expected an existing user other than root, got %s",
+			    conf_text(conf, id));
 			continue;
 		}
 		for (unsigned int other = 0; other < r; other++) {
 			if (uid[other] == uid[r])
-				conf_error(conf, line_of(conf, id),
-				    "%s: expected another user than that of %s",
-				    conf_rows[id].name, roles[other].label);
+				conf_expected(conf, id,
+				    "expected another user than that of %s, "
+				    "got UID %llu",
+				    roles[other].label,
+				    (unsigned long long)uid[r]);
 		}
 	}
 }
@@ -243,73 +385,105 @@ check_users(struct conf *conf)
 static void
 check_private_file(struct conf *conf, enum conf_id id, const char *path)
 {
-	const char *name = conf_rows[id].name;
-	unsigned int line = line_of(conf, id);
 	struct stat st;
 
 	if (access(path, R_OK) != 0 || stat(path, &st) != 0)
-		conf_error(
-		    conf, line, "%s: %s: %s", name, path, strerror(errno));
+		conf_expected(conf, id, "expected a readable file, got %s: %s",
+		    path, strerror(errno));
 	else if (!S_ISREG(st.st_mode))
-		conf_error(conf, line, "%s: %s: expected a file", name, path);
+		conf_expected(conf, id, "expected a file, got %s", path);
 	else if ((st.st_mode & 077) != 0)
-		conf_error(conf, line,
-		    "%s: %s: expected that only its owner may read it "
-		    "(chmod 600)",
-		    name, path);
+		conf_expected(conf, id,
+		    "expected a file that only its owner may read (chmod 600), "
+		    "got %s with mode %03o",
+		    path, (unsigned int)st.st_mode & 0777);
 }
 
-static void
-add_secret_url(struct conf *conf, char *text)
+/* NULL, or what an endpoint of that file should be. */
+static const char *
+secret_url_expected(const struct conf *conf, const char *text)
 {
-	unsigned int line = line_of(conf, CONF_RPC_URL_FILE);
 	const char *expected;
 	uint64_t number;
 
-	if (conf->secret_url_count == CONF_LIST_MAX) {
-		conf_error(conf, line, "rpc-url-file: more than %d endpoints",
-		    CONF_LIST_MAX);
-		return;
+	for (const char *p = text; *p != '\0'; p++) {
+		if (*p <= ' ' || *p > '~')
+			return "URLs of visible ASCII, one a line";
 	}
+	if (strlen(text) > CONF_TEXT_MAX)
+		return "URLs of at most 2048 bytes";
 	if (conf_value_parse(
-		&conf_rows[CONF_RPC_URL], text, &number, &expected) != 0 ||
-	    strlen(text) > CONF_TEXT_MAX) {
-		conf_error(conf, line,
-		    "rpc-url-file: expected an http or https URL in each line");
+		&conf_rows[CONF_RPC_URL], text, &number, &expected) != 0)
+		return expected;
+	if (is_enclave(conf) && !is_https(text) && !conf_url_is_loopback(text))
+		return "https, or http to loopback, in an enclave";
+	for (size_t i = 0; i < conf->secret_url_count; i++) {
+		if (strcmp(conf->secret_urls[i], text) == 0)
+			return "each endpoint once";
+	}
+	if (conf->secret_url_count == CONF_LIST_MAX)
+		return "at most 16 endpoints";
+	return NULL;
+}
+
+/* What stands in that file is never quoted. */
+static void
+add_secret_url(struct conf *conf, const char *text, unsigned int line)
+{
+	const char *expected = secret_url_expected(conf, text);
+	char *copy;
+
+	if (expected != NULL) {
+		conf_expected(conf, CONF_RPC_URL_FILE,
+		    "expected %s, got something else in %s:%u", expected,
+		    conf_text(conf, CONF_RPC_URL_FILE), line);
 		return;
 	}
-	if (conf_is(conf, CONF_ENVIRONMENT, "enclave") && !is_https(text) &&
-	    !is_loopback(text)) {
-		conf_error(conf, line,
-		    "rpc-url-file: in an enclave expected https URLs");
-		return;
+	copy = strdup(text);
+	if (copy != NULL)
+		conf->secret_urls[conf->secret_url_count++] = copy;
+}
+
+static void
+parse_secret_urls(struct conf *conf, char *text)
+{
+	for (unsigned int line = 1; *text != '\0'; line++) {
+		size_t len = strcspn(text, "\n"), end = len;
+		char *next = text + len + (text[len] == '\n');
+
+		while (end > 0 && strchr(" \t\r", text[end - 1]) != NULL)
+			end--;
+		text[end] = '\0';
+		text += strspn(text, " \t");
+		if (*text != '\0' && *text != '#')
+			add_secret_url(conf, text, line);
+		text = next;
 	}
-	conf->secret_urls[conf->secret_url_count] = strdup(text);
-	if (conf->secret_urls[conf->secret_url_count] != NULL)
-		conf->secret_url_count++;
 }
 
 static void
 read_secret_urls(struct conf *conf, const char *path)
 {
-	char *text = calloc(1, SECRET_FILE_MAX), *rest = text;
+	char *text = calloc(1, SECRET_FILE_MAX);
+	unsigned int before = conf->errors;
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	ssize_t got = -1;
 
 	if (fd >= 0 && text != NULL)
 		got = read(fd, text, SECRET_FILE_MAX - 1);
 	if (got < 0)
-		conf_error(conf, line_of(conf, CONF_RPC_URL_FILE),
-		    "rpc-url-file: %s: %s", path, strerror(errno));
-	while (got > 0 && *rest != '\0') {
-		size_t len = strcspn(rest, "\r\n");
-		char *next = rest + len + strspn(rest + len, "\r\n");
-
-		rest[len] = '\0';
-		if (*rest != '\0' && *rest != '#')
-			add_secret_url(conf, rest);
-		rest = next;
-	}
+		conf_expected(conf, CONF_RPC_URL_FILE,
+		    "expected a readable file, got %s: %s", path,
+		    strerror(errno));
+	else if (got == SECRET_FILE_MAX - 1)
+		conf_expected(conf, CONF_RPC_URL_FILE,
+		    "expected less than %d bytes, got more in %s",
+		    SECRET_FILE_MAX - 1, path);
+	else
+		parse_secret_urls(conf, text);
+	if (got >= 0 && conf->errors == before && conf->secret_url_count == 0)
+		conf_expected(conf, CONF_RPC_URL_FILE,
+		    "expected an endpoint a line, got none in %s", path);
 	if (text != NULL)
 		explicit_bzero(text, SECRET_FILE_MAX);
 	free(text);
@@ -326,8 +500,9 @@ check_programs(struct conf *conf, const char *libexec)
 		if (snprintf(path, sizeof(path), "%s/%s", libexec,
 			roles[r].program) >= (int)sizeof(path) ||
 		    access(path, X_OK) != 0)
-			conf_error(conf, 0, "program %s/%s: %s", libexec,
-			    roles[r].program, strerror(errno));
+			conf_error(conf, 0,
+			    "program: expected an executable, got %s/%s: %s",
+			    libexec, roles[r].program, strerror(errno));
 	}
 }
 
@@ -341,9 +516,9 @@ check_limits(struct conf *conf)
 	(void)getrlimit(RLIMIT_NOFILE, &files);
 	(void)getrlimit(RLIMIT_MEMLOCK, &locked);
 	if (geteuid() != 0 && files.rlim_max < needed)
-		conf_error(conf, line_of(conf, CONF_MAX_CONNECTIONS),
-		    "max-connections: needs a limit of %llu open files, this "
-		    "process may have %llu (ulimit -n)",
+		conf_expected(conf, CONF_MAX_CONNECTIONS,
+		    "expected a limit of at least %llu open files, got %llu "
+		    "(ulimit -n)",
 		    (unsigned long long)needed,
 		    (unsigned long long)files.rlim_max);
 	if (geteuid() != 0 && locked.rlim_max < MEMLOCK_NEEDED)
@@ -357,7 +532,6 @@ static void
 check_chroot(struct conf *conf)
 {
 	const char *path = conf_text(conf, CONF_CHROOT);
-	unsigned int line = line_of(conf, CONF_CHROOT);
 	const struct dirent *entry;
 	struct stat st;
 	DIR *dir;
@@ -366,20 +540,23 @@ check_chroot(struct conf *conf)
 		return;
 	dir = opendir(path);
 	if (dir == NULL || fstat(dirfd(dir), &st) != 0) {
-		conf_error(conf, line, "chroot: %s: %s", path, strerror(errno));
+		conf_expected(conf, CONF_CHROOT,
+		    "expected a directory, got %s: %s", path, strerror(errno));
 		if (dir != NULL)
 			(void)closedir(dir);
 		return;
 	}
 	if (st.st_uid != 0 || (st.st_mode & 022) != 0)
-		conf_error(conf, line,
-		    "chroot: %s: expected a directory of root's that nobody "
-		    "else may write to",
-		    path);
+		conf_expected(conf, CONF_CHROOT,
+		    "expected a directory of root's that nobody else may write "
+		    "to, got %s of UID %u with mode %03o",
+		    path, (unsigned int)st.st_uid,
+		    (unsigned int)st.st_mode & 0777);
 	while ((entry = readdir(dir)) != NULL) {
 		if (strcmp(entry->d_name, ".") != 0 &&
 		    strcmp(entry->d_name, "..") != 0) {
-			conf_error(conf, line, "chroot: %s is not empty", path);
+			conf_expected(conf, CONF_CHROOT,
+			    "expected an empty directory, got %s", path);
 			break;
 		}
 	}

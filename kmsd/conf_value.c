@@ -77,31 +77,6 @@ is_choice(const char *choices, const char *text)
 	return 0;
 }
 
-/* Whether the host of a URL that starts behind its scheme is sensible. */
-static int
-has_host(const char *rest)
-{
-	size_t authority = strcspn(rest, "/?#");
-
-	return authority > 0 && rest[0] != ':' &&
-	    memchr(rest, '@', authority) == NULL;
-}
-
-static int
-is_url(const char *text)
-{
-	const char *rest;
-
-	if (strncmp(text, "https://", 8) == 0)
-		rest = text + 8;
-	else if (strncmp(text, "http://", 7) == 0)
-		rest = text + 7;
-	else
-		return 0;
-	return has_host(rest) && strchr(rest, '#') == NULL &&
-	    strpbrk(rest, " \"<>\\^`{|}") == NULL;
-}
-
 static int
 parse_port(const char *text, uint16_t *port)
 {
@@ -112,6 +87,94 @@ parse_port(const char *text, uint16_t *port)
 	    value > 65535)
 		return KMS_EINVAL;
 	*port = htons((uint16_t)value);
+	return 0;
+}
+
+/* A name, an IPv4 address or a bracketed IPv6 address, perhaps with a port. */
+static int
+is_authority(const char *text, size_t len)
+{
+	char host[280];
+	uint8_t address[16];
+	char *end = host;
+	uint16_t port;
+
+	if (len == 0 || len >= sizeof(host))
+		return 0;
+	memcpy(host, text, len);
+	host[len] = '\0';
+	if (host[0] == '[') {
+		end = strchr(host, ']');
+		if (end == NULL)
+			return 0;
+		*end++ = '\0';
+		if (inet_pton(AF_INET6, host + 1, address) != 1)
+			return 0;
+	} else {
+		end += strspn(host,
+		    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+		    "0123456789_.-");
+		if (end == host || host[0] == '.')
+			return 0;
+	}
+	return *end == '\0' ||
+	    (*end == ':' && parse_port(end + 1, &port) == 0 && port != 0);
+}
+
+/* Behind the scheme; NULL when it is neither http nor https. */
+static const char *
+url_rest(const char *text)
+{
+	if (strncmp(text, "https://", 8) == 0)
+		return text + 8;
+	return strncmp(text, "http://", 7) == 0 ? text + 7 : NULL;
+}
+
+static int
+is_url(const char *text)
+{
+	const char *rest = url_rest(text);
+
+	return rest != NULL && is_authority(rest, strcspn(rest, "/?#")) &&
+	    strchr(rest, '#') == NULL &&
+	    strpbrk(rest, " \t\"<>\\^`{|}") == NULL;
+}
+
+int
+conf_url_is_loopback(const char *url)
+{
+	static const char *const hosts[] = { "127.0.0.1", "localhost",
+		"[::1]" };
+	const char *rest = url_rest(url);
+
+	for (size_t i = 0; rest != NULL && i < sizeof(hosts) / sizeof(hosts[0]);
+	     i++) {
+		size_t len = strlen(hosts[i]);
+
+		if (strncmp(rest, hosts[i], len) == 0 &&
+		    strchr("/:?", rest[len]) != NULL)
+			return 1;
+	}
+	return 0;
+}
+
+#define KEY_LEN 16 /* a path segment from here on may be an API key */
+
+int
+conf_url_is_credential(const char *url)
+{
+	const char *rest = url_rest(url);
+
+	if (rest == NULL || strpbrk(rest, "?@") != NULL)
+		return 1;
+	rest += strcspn(rest, "/");
+	while (*rest == '/') {
+		size_t len = strcspn(++rest, "/");
+
+		if (len >= KEY_LEN)
+			return 1;
+		rest += len;
+	}
 	return 0;
 }
 

@@ -185,7 +185,7 @@ open_sockets(struct machine *machine)
 }
 
 int
-machine_open(
+machine_prepare(
     struct machine *machine, const struct conf *conf, const char *libexec)
 {
 	int error;
@@ -214,9 +214,16 @@ machine_open(
 		error = find_users(machine);
 	if (error == 0 && machine->root)
 		error = make_chroot(machine);
-	if (error == 0)
-		error = open_sockets(machine);
 	return error;
+}
+
+int
+machine_open(
+    struct machine *machine, const struct conf *conf, const char *libexec)
+{
+	int error = machine_prepare(machine, conf, libexec);
+
+	return error == 0 ? open_sockets(machine) : error;
 }
 
 static void

@@ -32,6 +32,10 @@ struct machine {
 /* Gather all of it. KMS_ESYS (logged); machine_free in any case. */
 int machine_open(
     struct machine *machine, const struct conf *conf, const char *libexec);
+
+/* The same without the sockets, which another kmsd may have. */
+int machine_prepare(
+    struct machine *machine, const struct conf *conf, const char *libexec);
 void machine_free(struct machine *machine);
 
 /* Bind a stream socket to a SOCKET value. The descriptor, or -1 (logged). */

@@ -8,6 +8,7 @@
 
 #include "common/err.h"
 #include "common/log.h"
+#include "kmsd/check.h"
 #include "kmsd/conf.h"
 #include "kmsd/logger.h"
 #include "kmsd/machine.h"
@@ -23,7 +24,8 @@
 struct options {
 	const char *conf_path;
 	const char *libexec; /* NULL: found beside this program */
-	int test;
+	int has_path;
+	int test; /* 1: -t, 2: -tt */
 	int dump;
 	int verbose;
 };
@@ -31,7 +33,7 @@ struct options {
 static void __attribute__((noreturn)) usage(void)
 {
 	(void)fprintf(stderr,
-	    "usage: kmsd [-t | -T] [-v] [-f kmsd.conf] [-l directory]\n");
+	    "usage: kmsd [-t | -tt | -T] [-v] [-f kmsd.conf] [-l directory]\n");
 	exit(2);
 }
 
@@ -44,12 +46,13 @@ parse_options(int argc, char **argv, struct options *options)
 		switch (option) {
 		case 'f':
 			options->conf_path = optarg;
+			options->has_path = 1;
 			break;
 		case 'l':
 			options->libexec = optarg;
 			break;
 		case 't':
-			options->test = 1;
+			options->test++;
 			break;
 		case 'T':
 			options->dump = 1;
@@ -61,7 +64,8 @@ parse_options(int argc, char **argv, struct options *options)
 			usage();
 		}
 	}
-	if (optind != argc || (options->test && options->dump))
+	if (optind != argc || options->test > 2 ||
+	    (options->test > 0 && options->dump))
 		usage();
 }
 
@@ -136,8 +140,9 @@ give_up_rights(const struct machine *machine)
 }
 
 static int
-run(const struct conf *conf, const char *libexec)
+run(const struct reload *reload, const char *libexec, int test)
 {
+	const struct conf *conf = reload->conf;
 	struct machine machine;
 	uv_loop_t loop;
 	int status = 1;
@@ -145,51 +150,71 @@ run(const struct conf *conf, const char *libexec)
 	raise_limit(RLIMIT_NOFILE,
 	    (rlim_t)conf_number(conf, CONF_MAX_CONNECTIONS) + FILES_BESIDE);
 	raise_limit(RLIMIT_MEMLOCK, MEMLOCK_WANTED);
-	if (machine_open(&machine, conf, libexec) != 0)
+	if ((test ? machine_prepare(&machine, conf, libexec)
+		  : machine_open(&machine, conf, libexec)) != 0)
 		goto out;
 	if (uv_loop_init(&loop) != 0) {
 		log_error("the event loop: %s", strerror(errno));
 		goto out;
 	}
 	if (give_up_rights(&machine) == 0)
-		status = supervise_run(&loop, &machine);
+		status = test ? check_run(&loop, &machine, stdout)
+			      : supervise_run(&loop, &machine, reload);
 	(void)uv_loop_close(&loop);
 out:
 	machine_free(&machine);
 	return status;
 }
 
+/* Everything that makes the configuration; errors are on standard error. */
+static void
+read_conf(
+    struct conf *conf, const struct options *options, struct reload *reload)
+{
+	reload->conf = conf;
+	reload->https_proxy = getenv("https_proxy");
+	reload->environment = conf_environment_copy(environ);
+	reload->verbose = options->verbose;
+	/* The environment may be all there is. */
+	reload->may_lack =
+	    !options->has_path && conf_environment_any(reload->environment);
+	conf_init(conf, options->conf_path, report, NULL);
+	conf_load(conf, reload->may_lack);
+	conf_environment(conf, reload->environment);
+	conf_finish(conf, reload->https_proxy);
+	if (options->verbose)
+		conf_set(conf, CONF_LOG_LEVEL, "debug");
+	else if (options->test == 2)
+		conf_set(conf, CONF_LOG_LEVEL, "error");
+	if (!options->dump)
+		conf_check_machine(conf, options->libexec);
+}
+
 int
 main(int argc, char **argv)
 {
 	struct options options = { .conf_path = DEFAULT_CONF };
-	const char *https_proxy = getenv("https_proxy");
 	enum log_level level = LOG_LEVEL_INFO;
 	static struct conf conf;
+	static struct reload reload;
 	int status;
 
 	parse_options(argc, argv, &options);
 	if (options.libexec == NULL)
 		options.libexec = find_libexec();
-	conf_init(&conf, options.conf_path, report, NULL);
-	conf_load(&conf);
-	conf_finish(&conf, https_proxy);
-	if (options.verbose)
-		conf_set(&conf, CONF_LOG_LEVEL, "debug");
-	if (!options.dump)
-		conf_check_machine(&conf, options.libexec);
+	read_conf(&conf, &options, &reload);
 	if (conf.errors > 0)
 		return 1;
 	if (options.dump)
 		conf_dump(&conf, stdout);
-	if (options.dump || options.test)
+	if (options.dump || options.test == 1)
 		return 0;
 
 	(void)log_level_parse(conf_text(&conf, CONF_LOG_LEVEL), &level);
 	logger_init(conf_is(&conf, CONF_LOG_FORMAT, "json"), level);
 	if (sandbox_prepare(FIRST_FD) != 0)
 		return 1;
-	status = run(&conf, options.libexec);
+	status = run(&reload, options.libexec, options.test == 2);
 	conf_free(&conf);
 	/* Not exit: what a library would do then, the filter forbids. */
 	_exit(status);

@@ -25,10 +25,11 @@ enum phase {
 struct supervisor {
 	uv_loop_t *loop;
 	struct machine *machine;
+	const struct reload *reload;
 	enum phase phase;
 	int status; /* exit status of kmsd */
 	struct child children[ROLES];
-	uv_signal_t on_child, on_term, on_int;
+	uv_signal_t on_child, on_term, on_int, on_hup;
 	uv_timer_t metrics_timer;
 	struct control *control; /* NULL: no control-socket */
 };
@@ -78,6 +79,46 @@ supervise_delay(uint64_t last_ms, uint64_t lived_ms)
 	if (last_ms == 0 || lived_ms >= RESTART_CALM_MS)
 		return RESTART_FIRST_MS;
 	return last_ms * 2 < RESTART_LAST_MS ? last_ms * 2 : RESTART_LAST_MS;
+}
+
+/* ---- reload ---- */
+
+static void
+update_child(struct supervisor *s, struct child *child)
+{
+	child->outdated = 0;
+	if (reload_child(child, s->reload->conf) != 0)
+		log_error(
+		    "reload: %s did not get its configuration", label(child));
+}
+
+static void
+set_log(const struct conf *conf)
+{
+	enum log_level level = LOG_LEVEL_INFO;
+
+	(void)log_level_parse(conf_text(conf, CONF_LOG_LEVEL), &level);
+	logger_init(conf_is(conf, CONF_LOG_FORMAT, "json"), level);
+}
+
+static void
+on_reload_signal(uv_signal_t *handle, int signum)
+{
+	struct supervisor *s = handle->data;
+
+	(void)signum;
+	if (reload_conf(s->reload, s->children[ROLE_NET].most_connections) != 0)
+		return;
+	set_log(s->reload->conf);
+	for (size_t r = 0; r < ROLES; r++) {
+		struct child *child = &s->children[r];
+
+		if (child->state == CHILD_READY)
+			update_child(s, child);
+		else if (child->state == CHILD_STARTING)
+			child->outdated = 1;
+	}
+	log_info("reload: done");
 }
 
 /* ---- ready ---- */
@@ -145,6 +186,8 @@ on_ready(struct chan *chan, struct msg *msg, void *arg)
 	if (msg->v[0].len > 0)
 		log_warn("%s runs without: %.*s", label(child),
 		    (int)msg->v[0].len, (const char *)msg->v[0].data);
+	if (child->outdated)
+		update_child(s, child);
 	if (child->role == ROLE_KEEPER) {
 		for (size_t r = 0; r < ROLES; r++)
 			pass_channel(s, &s->children[r]);
@@ -162,13 +205,14 @@ static int
 on_failed(struct chan *chan, struct msg *msg, void *arg)
 {
 	struct child *child = arg;
+	struct supervisor *s = child->owner;
 	char why[640];
 
 	(void)chan;
 	(void)snprintf(why, sizeof(why), "%s: %.*s", label(child),
 	    (int)msg->v[0].len, (const char *)msg->v[0].data);
-	if (child->owner->phase == PHASE_FIRST_START)
-		fail_start(child->owner, why);
+	if (s->phase == PHASE_FIRST_START)
+		fail_start(s, why);
 	else
 		log_error("%s", why);
 	return 0;
@@ -190,7 +234,8 @@ static int
 on_told(struct chan *chan, struct msg *msg, void *arg)
 {
 	struct child *child = arg;
-	struct control *control = child->owner->control;
+	struct supervisor *s = child->owner;
+	struct control *control = s->control;
 
 	(void)chan;
 	if (child->role != ROLE_KEEPER)
@@ -304,12 +349,13 @@ static void
 on_ready_timer(uv_timer_t *timer)
 {
 	struct child *child = timer->data;
+	struct supervisor *s = child->owner;
 	char why[128];
 
 	(void)snprintf(why, sizeof(why), "%s was not ready within %d s",
 	    label(child), READY_MS / 1000);
-	if (child->owner->phase == PHASE_FIRST_START)
-		fail_start(child->owner, why);
+	if (s->phase == PHASE_FIRST_START)
+		fail_start(s, why);
 	else
 		log_error("%s: killed", why);
 	kill_child(child);
@@ -318,7 +364,8 @@ on_ready_timer(uv_timer_t *timer)
 static void
 schedule_start(struct child *child)
 {
-	uint64_t lived = uv_now(child->owner->loop) - child->started_ms;
+	const struct supervisor *s = child->owner;
+	uint64_t lived = uv_now(s->loop) - child->started_ms;
 
 	child->delay_ms = supervise_delay(child->delay_ms, lived);
 	(void)uv_timer_start(&child->timer, on_start_timer, child->delay_ms, 0);
@@ -461,7 +508,8 @@ open_handles(struct supervisor *s)
 		int signum;
 	} const signals[] = { { &s->on_child, on_sigchld, SIGCHLD },
 		{ &s->on_term, on_stop_signal, SIGTERM },
-		{ &s->on_int, on_stop_signal, SIGINT } };
+		{ &s->on_int, on_stop_signal, SIGINT },
+		{ &s->on_hup, on_reload_signal, SIGHUP } };
 
 	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
 		if (uv_signal_init(s->loop, signals[i].handle) != 0)
@@ -515,7 +563,8 @@ open_control(struct supervisor *s)
 }
 
 int
-supervise_run(uv_loop_t *loop, struct machine *machine)
+supervise_run(
+    uv_loop_t *loop, struct machine *machine, const struct reload *reload)
 {
 	static struct supervisor supervisor;
 	struct supervisor *s = &supervisor;
@@ -523,6 +572,7 @@ supervise_run(uv_loop_t *loop, struct machine *machine)
 	s->loop = loop;
 	s->machine = machine;
 	usage_started(LABEL_process_KMSD);
+	s->reload = reload;
 	if (open_handles(s) != 0 || open_control(s) != 0) {
 		log_error("the event loop: %s", strerror(errno));
 		return 1;

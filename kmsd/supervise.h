@@ -8,6 +8,8 @@
  *     is started again.
  *   stop: the control channels close, children exit; after STOP_MS they are
  *     killed.
+ *   SIGHUP: kmsd/reload.h; a child that is starting gets the changes once it
+ *     is ready.
  */
 #ifndef KMS_KMSD_SUPERVISE_H
 #define KMS_KMSD_SUPERVISE_H
@@ -15,6 +17,7 @@
 #include <uv.h>
 
 #include "kmsd/machine.h"
+#include "kmsd/reload.h"
 
 #define RESTART_FIRST_MS 100  /* doubled at each death */
 #define RESTART_LAST_MS 5000  /* up to this */
@@ -26,7 +29,8 @@
  * Run the children until SIGTERM or SIGINT. The exit status for main: 0, or 1
  * when a child failed before the port opened. Nothing is left running.
  */
-int supervise_run(uv_loop_t *loop, struct machine *machine);
+int supervise_run(
+    uv_loop_t *loop, struct machine *machine, const struct reload *reload);
 
 /* The delay before the next start of a child that lived so long, given the
  * delay before (0: never died). */

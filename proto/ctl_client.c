@@ -73,7 +73,7 @@ apply_message(const struct msg *msg, const struct config_row *rows,
 	const struct msg_value *name = &msg->v[0], *value = &msg->v[1];
 	int error;
 
-	if (msg->row->type == MSG_KMSDCHILD_CONFIG)
+	if (msg->row->type != MSG_KMSDCHILD_BLOB)
 		error =
 		    config_apply(rows, count, base, (const char *)name->data,
 			name->len, (const char *)value->data, value->len);
@@ -108,6 +108,41 @@ ctl_client_configure(const struct config_row *rows, size_t count, void *base,
 	}
 	free(payload);
 	return error;
+}
+
+static void
+begin_reload(struct ctl_reload *reload)
+{
+	memcpy(reload->next, reload->current, reload->size);
+	for (size_t i = 0; i < reload->count; i++) {
+		const struct config_row *row = &reload->rows[i];
+		struct config_list *list =
+		    (void *)((char *)reload->next + row->offset);
+
+		if (row->kind == CONFIG_LIST)
+			list->count = 0;
+	}
+	reload->collecting = 1;
+}
+
+int
+ctl_client_reconfig(struct ctl_reload *reload, const struct msg *msg)
+{
+	if (!reload->collecting)
+		begin_reload(reload);
+	return apply_message(msg, reload->rows, reload->count, reload->next,
+		   NULL, NULL) == 0
+	    ? 0
+	    : KMS_EPROTO;
+}
+
+int
+ctl_client_reconfigured(struct ctl_reload *reload)
+{
+	if (!reload->collecting)
+		return KMS_EPROTO;
+	reload->collecting = 0;
+	return 0;
 }
 
 static void

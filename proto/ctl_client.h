@@ -26,6 +26,32 @@ int ctl_client_configure(const struct config_row *rows, size_t count,
 int ctl_client_open(uv_loop_t *loop, const struct chan_handler *handlers,
     void *arg, struct chan **chan);
 
+/*
+ * What of its configuration a running child can change. rows are a table of
+ * their own; next, of size bytes like current, is where a change is collected.
+ */
+struct ctl_reload {
+	const struct config_row *rows;
+	size_t count;
+	void *current;
+	void *next;
+	size_t size;
+	int collecting;
+};
+
+/*
+ * KMSDCHILD_RECONFIG: a row into reload->next, which starts as a copy of
+ * current with its lists empty. KMS_EPROTO for a name that is not in rows or a
+ * bad value (logged).
+ */
+int ctl_client_reconfig(struct ctl_reload *reload, const struct msg *msg);
+
+/*
+ * KMSDCHILD_APPLY: next is complete. KMS_EPROTO when no row came. The caller
+ * checks it and takes it over.
+ */
+int ctl_client_reconfigured(struct ctl_reload *reload);
+
 /* Tell kmsd that rights are given up. missing: "" or what is not in force. */
 int ctl_client_ready(struct chan *chan, const char *missing);
 

@@ -87,7 +87,30 @@ take_metrics(struct chan *chan, struct msg *msg, void *arg)
 	return 0;
 }
 
+static int
+take_row(struct chan *chan, struct msg *msg, void *arg)
+{
+	(void)chan;
+	(void)arg;
+	log_info("reconfig %.*s=%.*s", (int)msg->v[0].len,
+	    (const char *)msg->v[0].data, (int)msg->v[1].len,
+	    (const char *)msg->v[1].data);
+	return 0;
+}
+
+static int
+take_apply(struct chan *chan, struct msg *msg, void *arg)
+{
+	(void)chan;
+	(void)msg;
+	(void)arg;
+	log_info("applied");
+	return 0;
+}
+
 static const struct chan_handler handlers[] = {
+	{ MSG_KMSDCHILD_RECONFIG, take_row },
+	{ MSG_KMSDCHILD_APPLY, take_apply },
 	{ MSG_KMSDKEEPER_CHANNEL, take_channel },
 	{ MSG_KMSDNET_ACCEPT, take_accept },
 	{ MSG_KMSDNET_METRICS, take_metrics },

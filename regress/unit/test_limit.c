@@ -52,6 +52,30 @@ test_bucket(void **state)
 	    limit_take(&limit, &a, LIMIT_NONCE, 1000000000), 0);
 }
 
+/* A changed rate holds at once, and for known clients; another is untouched. */
+static void
+test_new_rates(void **state)
+{
+	struct address a = address("192.0.2.1");
+
+	(void)state;
+	limit_init(&limit, 0, 2, key);
+	assert_int_equal(limit_take(&limit, &a, LIMIT_NONCE, 1000), 0);
+	assert_int_equal(limit_take(&limit, &a, LIMIT_REQUEST, 1000), 0);
+	limit_set_rates(&limit, 3, 2);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(limit_take(&limit, &a, LIMIT_NONCE, 1000), 0);
+	assert_int_equal(limit_take(&limit, &a, LIMIT_NONCE, 1000), 20);
+	assert_int_equal(limit_take(&limit, &a, LIMIT_REQUEST, 1000), 0);
+	assert_int_equal(limit_take(&limit, &a, LIMIT_REQUEST, 1000), 30);
+	limit_set_rates(&limit, 1, 2);
+	assert_int_equal(limit_take(&limit, &a, LIMIT_NONCE, 1000), 0);
+	assert_int_equal(limit_take(&limit, &a, LIMIT_NONCE, 1000), 60);
+	limit_set_rates(&limit, 0, 2);
+	assert_int_equal(limit_take(&limit, &a, LIMIT_NONCE, 1000), 0);
+	assert_int_equal(limit_take(&limit, &a, LIMIT_REQUEST, 1000), 30);
+}
+
 static void
 test_rates(void **state)
 {
@@ -311,6 +335,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_bucket),
 		cmocka_unit_test(test_rates),
+		cmocka_unit_test(test_new_rates),
 		cmocka_unit_test(test_give),
 		cmocka_unit_test(test_flood),
 		cmocka_unit_test(test_addresses),
