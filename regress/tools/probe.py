@@ -132,11 +132,11 @@ def rss_kib(pid):
 # ---- chain and node -----------------------------------------------------------
 
 class Chain:
-    def __init__(self, directory):
+    def __init__(self, directory, host="127.0.0.1"):
         self.log_path = f"{directory}/chain.log"
         with open(self.log_path, "w") as log:
             self.process = subprocess.Popen(
-                [tool("simchain"), "--listen", "127.0.0.1:0",
+                [tool("simchain"), "--listen", f"{host}:0",
                  "--block-time", "1", "regress/tools/state-sample.json"], stdout=log, stderr=log,
                 stdin=subprocess.DEVNULL)
         self.url = until(self.find_url, "simchain listens")
@@ -150,7 +150,7 @@ class Chain:
         host, port = self.url.split("//")[1].strip("/").split(":")
         body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method,
                            "params": list(params)}).encode()
-        status, _, answer = request(int(port), "POST", "/", body)
+        status, _, answer = request(int(port), "POST", "/", body, host=host)
         equal(status, 200, method)
         answer = json.loads(answer)
         check("error" not in answer, method, answer.get("error"))
@@ -164,6 +164,7 @@ class Chain:
 class Node:
     """kmsd below a temporary directory. With chain=True one that can become
     ready; else its endpoint is a port where nobody listens."""
+    host = "127.0.0.1"
 
     def __init__(self, conf="", chain=False, libexec=None, wrap=(), user=None,
                  start=True):
@@ -200,7 +201,7 @@ class Node:
 
     def write_conf(self, rpc, more):
         self.conf = f"{self.dir}/kmsd.conf"
-        rows = {"listen": f"127.0.0.1:{self.port}",
+        rows = {"listen": f"{self.host}:{self.port}",
                 "environment": "development",
                 "identity": f"local {self.identity}",
                 "kms-app-id": "49", "chain-id": "31337",
@@ -268,7 +269,8 @@ class Node:
     def get(self, path):
         """status, headers, JSON or text; None while nobody listens."""
         try:
-            status, headers, body = request(self.port, "GET", path)
+            status, headers, body = request(self.port, "GET", path,
+                                            host=self.host)
         except (OSError, EOFError):
             return None
         if headers["content-type"] == "application/json":
@@ -284,7 +286,7 @@ class Node:
 
     def connects(self):
         with contextlib.closing(socket.socket()) as s:
-            return s.connect_ex(("127.0.0.1", self.port)) == 0
+            return s.connect_ex((self.host, self.port)) == 0
 
     def kmsctl(self, *args):
         done = subprocess.run([program("kmsctl"), *args], env=self.env,
@@ -344,8 +346,8 @@ class Node:
 class Http:
     """One connection, bytes as they are."""
 
-    def __init__(self, port, timeout=WAIT):
-        self.sock = socket.create_connection(("127.0.0.1", port), timeout)
+    def __init__(self, port, timeout=WAIT, host="127.0.0.1"):
+        self.sock = socket.create_connection((host, port), timeout)
         self.buffer = b""
 
     def send(self, data):
@@ -401,8 +403,8 @@ def compose(method, target, body=None, headers=()):
     return ("\r\n".join(head) + "\r\n\r\n").encode() + (body or b"")
 
 
-def request(port, method, target, body=None, headers=()):
-    with contextlib.closing(Http(port)) as http:
+def request(port, method, target, body=None, headers=(), host="127.0.0.1"):
+    with contextlib.closing(Http(port, host=host)) as http:
         return http.ask(method, target, body, headers)
 
 
@@ -489,7 +491,8 @@ class App:
     def connection(self):
         http = getattr(self.threads, "http", None)
         if http is None:
-            http = self.threads.http = Http(self.node.port)
+            http = self.threads.http = Http(self.node.port,
+                                            host=self.node.host)
         return http
 
     def drop(self):
