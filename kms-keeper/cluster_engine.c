@@ -12,6 +12,7 @@
 #include "kms-keeper/cluster_internal.h"
 
 #define BOOT_LEN 16
+#define RUN_AGAIN_MS 5
 
 /* ---- what it sends ------------------------------------------------------- */
 
@@ -272,12 +273,17 @@ tell_unsent(struct cluster *cluster)
 void
 cluster_engine_run(struct cluster *cluster)
 {
+	struct keeper *k = cluster->keeper;
+	int64_t next;
+
 	/* A contrary fact locks the secret: the store rests, too. */
 	if (cluster->sync == NULL || cluster_sync_key(cluster) == NULL)
 		return;
 	tell_unsent(cluster);
 	sync_tick(cluster->sync, cluster->now);
-	cluster_engine_wake(cluster);
+	/* What is due again at once waits for something else. */
+	next = sync_next(cluster->sync, cluster->now);
+	k->ops.wake(k->ops.arg, next > RUN_AGAIN_MS ? next : RUN_AGAIN_MS);
 }
 
 void

@@ -81,11 +81,12 @@ on_wake(uv_timer_t *timer)
 	keeper_wake(channels.keeper, clock_now());
 }
 
-/* The earliest of the times that were asked for. */
+/* The earliest of the times that were asked for; not at once, which libuv
+ * would do before it looks at anything else. */
 static void
 wake(void *arg, int64_t ms)
 {
-	uint64_t wanted = ms > 0 ? (uint64_t)ms : 0;
+	uint64_t wanted = ms > 0 ? (uint64_t)ms : 1;
 
 	(void)arg;
 	if (channels.loop == NULL ||
@@ -108,16 +109,25 @@ static const struct keeper_ops ops = {
 	.arg = &channels,
 };
 
+static int
+compare_bytes(const void *a, const void *b)
+{
+	return *(const uint8_t *)a - *(const uint8_t *)b;
+}
+
 /* What libraries do once, they do before the sandbox. */
 static int
 warm_libraries(void)
 {
+	static uint8_t bytes[4096];
 	uint32_t seed;
 	json_t *object;
 	int error = crypto_init();
 
 	if (error != 0)
 		return error;
+	/* glibc's qsort asks once how much memory the machine has. */
+	qsort(bytes, sizeof(bytes), 1, compare_bytes);
 	fill_random(NULL, (uint8_t *)&seed, sizeof(seed));
 	json_set_alloc_funcs(secmem_wiping_malloc, secmem_wiping_free);
 	json_object_seed(seed != 0 ? seed : 1);

@@ -381,6 +381,8 @@ sync_push_next(
 		next = push->due_ms == INT64_MAX ? now.boot_ms : ready_ms(peer);
 	if (refused != NULL && refused->retry_ms < next)
 		next = refused->retry_ms;
+	if (next < push->retry_ms)
+		next = push->retry_ms;
 	return next - now.boot_ms;
 }
 

@@ -8,11 +8,15 @@
  * MODE: nonce (any server that answers GET /nonce with 200), derive-v1 (nonces
  * and signatures are made ahead), derive-v2, fill, put, get (bound requests
  * with X-KMS-Next-Nonce). KEYS (1000) are spread over all apps; values have
- * 100 bytes. All but nonce need --rpc, a simchain in which the apps are
+ * --value bytes (100). --replicas N: writes wait for so many peers; --rate R:
+ * so many requests a second, else each connection sends when it was answered.
+ * All but nonce need --rpc, a simchain in which the apps are
  * registered first. A line per step:
  *   MODE KEYS requests N cpu_ns A net_ns B keeper_ns C other_ns D rate R
- *   p50_us P p99_us Q
- * the CPU time being that of the processes in --pids, per request.
+ *   p50_us P p99_us Q unmet U
+ * the CPU time being that of the processes in --pids, per request; unmet
+ * counts the writes that fewer peers than asked for acknowledged in time.
+ * Latencies at a rate count from when a request was due.
  */
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -42,7 +46,7 @@
 
 #define TEXT_MAX 8192 /* of a request, and of an answer */
 #define NONCE_TEXT 24 /* base64 of 16 bytes */
-#define VALUE_LEN 100
+#define VALUE_MAX 1024
 #define SAMPLE 64
 #define PIDS_MAX 16
 #define NONCE_LIFE_NS INT64_C(90000000000)
@@ -97,12 +101,18 @@ static struct wallet_context *wallets;
 static struct eth_address node_wallet;
 static struct p384_point node_point;
 static char node_text[ETH_ADDRESS_TEXT_LEN + 1];
+static size_t value_len = 100, replicas;
+static double rate; /* requests a second, 0: as they are answered */
 static long pids[PIDS_MAX];
 static size_t pid_count;
 
 /* the step being run */
 static enum mode mode;
 static uint64_t requests, started, finished, keys = 1000;
+static uint64_t unmet;
+static struct conn **idle; /* waiting for their time, at a rate */
+static size_t idle_count;
+static int64_t step_start;
 static uint32_t *latencies; /* microseconds */
 static struct ready *readies;
 
@@ -377,13 +387,13 @@ mix(uint64_t x)
 }
 
 static void
-value_of(uint64_t app, uint64_t key, char text[BASE64_LEN(VALUE_LEN) + 1])
+value_of(uint64_t app, uint64_t key, char text[BASE64_LEN(VALUE_MAX) + 1])
 {
-	uint8_t value[VALUE_LEN];
+	uint8_t value[VALUE_MAX];
 
-	for (size_t i = 0; i < VALUE_LEN; i++)
+	for (size_t i = 0; i < value_len; i++)
 		value[i] = (uint8_t)(app * 31 + key * 7 + i);
-	base64_encode(value, sizeof(value), text);
+	base64_encode(value, value_len, text);
 }
 
 /* A call's plaintext; 0 for one without a body. */
@@ -391,7 +401,7 @@ static size_t
 plaintext_of(
     enum mode m, const struct app *app, uint64_t key, char out[TEXT_MAX])
 {
-	char value[BASE64_LEN(VALUE_LEN) + 1];
+	char value[BASE64_LEN(VALUE_MAX) + 1], wait[48] = "";
 
 	if (m == DERIVE_V1 || m == DERIVE_V2)
 		return (size_t)snprintf(
@@ -399,9 +409,12 @@ plaintext_of(
 	if (m == GET)
 		return 0;
 	value_of(app->id, key, value);
+	if (replicas > 0)
+		(void)snprintf(
+		    wait, sizeof(wait), ",\"min_replicas\":%zu", replicas);
 	return (size_t)snprintf(out, TEXT_MAX,
-	    "{\"key\":\"users/%08" PRIu64 "/token\",\"value\":\"%s\"}", key,
-	    value);
+	    "{\"key\":\"users/%08" PRIu64 "/token\",\"value\":\"%s\"%s}", key,
+	    value, wait);
 }
 
 static void
@@ -533,7 +546,7 @@ verify_signature(const struct conn *c, struct http_slice signature)
 static void
 verify_content(const struct conn *c, const char *text)
 {
-	char value[BASE64_LEN(VALUE_LEN) + 1];
+	char value[BASE64_LEN(VALUE_MAX) + 1];
 	json_t *json = json_loads(text, 0, NULL);
 
 	if (json == NULL ||
@@ -549,6 +562,9 @@ verify_content(const struct conn *c, const char *text)
 			die("a value is not the one that was put");
 	} else if (json_object_get(json, "updated_at_ms") == NULL) {
 		die("a put without updated_at_ms");
+	} else if (replicas > 0 &&
+	    !json_is_true(json_object_get(json, "replicas_met"))) {
+		unmet++;
 	}
 	json_decref(json);
 }
@@ -626,10 +642,10 @@ take_answer(
 	    &answer->head, "x-kms-response-signature", &signature);
 	if (signature.len == 0)
 		die("an answer without a signature");
-	if (number % SAMPLE == 0) {
+	if (number % SAMPLE == 0)
 		verify_signature(c, signature);
+	if (number % SAMPLE == 0 || replicas > 0)
 		verify_envelope(c, body, len);
-	}
 }
 
 /* ---- connections ---- */
@@ -676,13 +692,24 @@ compose_next(struct conn *c)
 	c->app->nonce[0] = '\0';
 }
 
-/* Send the next request if there is one. */
+/* When the next request is to be sent, at a rate. */
+static int64_t
+due(void)
+{
+	return step_start + (int64_t)((double)started * 1e9 / rate);
+}
+
+/* Send the next request if there is one, and it is time. */
 static void
 next(struct conn *c)
 {
 	if (started == requests ||
 	    (mode == FILL && c->turn >= own_apps(c) * (keys / app_count)))
 		return;
+	if (rate > 0 && now_ns() < due()) {
+		idle[idle_count++] = c;
+		return;
+	}
 	c->out_sent = c->in_len = 0;
 	c->asks_nonce = false;
 	if (mode == NONCE) {
@@ -699,9 +726,9 @@ next(struct conn *c)
 	} else {
 		compose_next(c);
 	}
+	c->sent_at = rate > 0 ? due() : now_ns();
 	if (!c->asks_nonce)
 		started++;
-	c->sent_at = now_ns();
 	push(c);
 }
 
@@ -735,16 +762,19 @@ run(int epoll, enum mode m, uint64_t count)
 
 	mode = m;
 	requests = count;
-	started = finished = 0;
+	started = finished = unmet = idle_count = 0;
+	step_start = now_ns();
 	for (size_t i = 0; i < conn_count; i++) {
 		conns[i].turn = 0;
 		next(&conns[i]);
 	}
 	while (finished < requests) {
-		int n = epoll_wait(epoll, events, 256, 10000);
+		int n = epoll_wait(epoll, events, 256, idle_count ? 1 : 10000);
 
-		if (n <= 0)
+		if (n < 0 || (n == 0 && idle_count == 0))
 			die("no answer within 10 s");
+		while (idle_count > 0 && now_ns() >= due())
+			next(idle[--idle_count]);
 		for (int i = 0; i < n; i++)
 			receive(events[i].data.ptr);
 	}
@@ -776,12 +806,12 @@ measure(int epoll, enum mode m, uint64_t count)
 	qsort(latencies, count, sizeof(*latencies), compare);
 	(void)printf("%s %" PRIu64 " requests %" PRIu64
 		     " cpu_ns %.0f net_ns %.0f keeper_ns %.0f other_ns %.0f "
-		     "rate %.0f p50_us %u p99_us %u\n",
+		     "rate %.0f p50_us %u p99_us %u unmet %" PRIu64 "\n",
 	    mode_names[m], keys, count,
 	    (double)(after.net + after.keeper + after.other) / n,
 	    (double)after.net / n, (double)after.keeper / n,
 	    (double)after.other / n, n / seconds, latencies[count / 2],
-	    latencies[count * 99 / 100]);
+	    latencies[count * 99 / 100], unmet);
 	(void)fflush(stdout);
 }
 
@@ -855,6 +885,9 @@ options(int argc, char **argv)
 		{ "apps", required_argument, NULL, 'a' },
 		{ "connections", required_argument, NULL, 'c' },
 		{ "pid", required_argument, NULL, 'p' },
+		{ "value", required_argument, NULL, 'v' },
+		{ "replicas", required_argument, NULL, 'm' },
+		{ "rate", required_argument, NULL, 'R' },
 		{ NULL, 0, NULL, 0 },
 	};
 	int c;
@@ -868,6 +901,12 @@ options(int argc, char **argv)
 			app_count = strtoul(optarg, NULL, 10);
 		else if (c == 'c')
 			conn_count = strtoul(optarg, NULL, 10);
+		else if (c == 'v')
+			value_len = strtoul(optarg, NULL, 10);
+		else if (c == 'm')
+			replicas = strtoul(optarg, NULL, 10);
+		else if (c == 'R')
+			rate = strtod(optarg, NULL);
 		else if (c == 'p' && pid_count < PIDS_MAX)
 			pids[pid_count++] = strtol(optarg, NULL, 10);
 		else
@@ -875,9 +914,10 @@ options(int argc, char **argv)
 	}
 	if (node_addr.sin_port == 0 || conn_count == 0 || conn_count > 1000 ||
 	    (has_rpc && app_count < conn_count) || app_count > 100000 ||
-	    optind == argc)
+	    value_len > VALUE_MAX || rate < 0 || optind == argc)
 		die("usage: load --node URL [--rpc URL] [--apps N] "
-		    "[--connections N] [--pid PID]… MODE:REQUESTS[:KEYS]…");
+		    "[--connections N] [--value BYTES] [--replicas N] "
+		    "[--rate R] [--pid PID]… MODE:REQUESTS[:KEYS]…");
 }
 
 int
@@ -893,6 +933,7 @@ main(int argc, char **argv)
 	if (has_rpc)
 		make_apps();
 	conns = need(calloc(conn_count, sizeof(*conns)));
+	idle = need(calloc(conn_count, sizeof(*idle)));
 	for (size_t i = 0; i < conn_count; i++) {
 		struct epoll_event event = { .events = EPOLLIN,
 			.data.ptr = &conns[i] };
