@@ -6,13 +6,14 @@ set -u
 O=${O:-build/gcc}
 KMSCTL=$O/bin/kmsctl
 D=$(mktemp -d "${TMPDIR:-/tmp}/kms-test.XXXXXX") || exit 1
-CHAIN_PID='' NODE_PID=''
+CHAIN_PID='' NODE_PID='' TAMPER_PID=''
 
 cleanup() {
 	local status=$?
 	trap - EXIT
 	[ -n "$NODE_PID" ] && kill -TERM "$NODE_PID" 2>/dev/null
 	[ -n "$CHAIN_PID" ] && kill -TERM "$CHAIN_PID" 2>/dev/null
+	[ -n "$TAMPER_PID" ] && kill -TERM "$TAMPER_PID" 2>/dev/null
 	if [ "$status" -ne 0 ]; then
 		echo "---- node log"
 		tail -n 60 "$D/node.log" 2>/dev/null
@@ -125,6 +126,22 @@ as() {
 	local name=$1
 	shift
 	"$KMSCTL" --identity "$D/$name.json" "$@"
+}
+
+# start_tamper: what clients reach by KMS_NODE from now on is a proxy that lies
+# about $NODE as tamper says
+start_tamper() {
+	tamper pass
+	/usr/bin/python3 regress/tools/tamper.py "$NODE" "$D" 2>"$D/proxy.log" &
+	TAMPER_PID=$!
+	until_true 10 test -e "$D/port" || fail "the proxy does not start: $(cat "$D/proxy.log")"
+	export KMS_NODE
+	KMS_NODE=http://127.0.0.1:$(cat "$D/port")
+}
+
+# tamper MODE
+tamper() {
+	echo "$1" >"$D/mode"
 }
 
 stop_node() {
