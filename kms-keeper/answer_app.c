@@ -475,6 +475,17 @@ do_list(const struct app_context *c, const struct target *target,
 	return write_answer(object, plaintext, answer);
 }
 
+/* What the request is about, for the audit trail. */
+static void
+note_path(const struct app_context *c, enum audit_text kind, const char *text,
+    size_t len, struct app_answer *answer)
+{
+	if (c->audit_key == NULL)
+		return;
+	audit_path(c->audit_key, c->app_id, kind, text, len, answer->path);
+	answer->has_path = true;
+}
+
 static int
 with_body(const struct app_context *c, enum operation operation,
     const uint8_t *body, size_t len, struct buf *plaintext,
@@ -487,6 +498,12 @@ with_body(const struct app_context *c, enum operation operation,
 
 	if (error != 0)
 		return error;
+	if (operation == OPERATION_DERIVE)
+		note_path(c, AUDIT_TEXT_PATH, members.path.text,
+		    members.path.len, answer);
+	else
+		note_path(c, AUDIT_TEXT_KEY, members.key.text, members.key.len,
+		    answer);
 	if (operation == OPERATION_DERIVE)
 		error = do_derive(c, &members, plaintext, answer);
 	else if (operation == OPERATION_PUT)
@@ -505,9 +522,13 @@ answer_app(const struct app_context *context, const struct target *target,
 	*answer = (struct app_answer){ .status = 500 };
 	switch (target->operation) {
 	case OPERATION_GET:
+		note_path(context, AUDIT_TEXT_KEY, target->key.text,
+		    target->key.len, answer);
 		(void)do_get(context, target, plaintext, answer);
 		return;
 	case OPERATION_LIST:
+		note_path(context, AUDIT_TEXT_KEY, target->prefix.text,
+		    target->prefix.len, answer);
 		(void)do_list(context, target, plaintext, answer);
 		return;
 	case OPERATION_DERIVE:

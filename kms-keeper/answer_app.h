@@ -12,6 +12,7 @@
 
 #include "common/buf.h"
 #include "common/clock.h"
+#include "kms-keeper/audit.h"
 #include "kms-keeper/identity.h"
 #include "kms-keeper/store.h"
 #include "kms-keeper/target.h"
@@ -48,6 +49,7 @@ struct app_context {
 	struct kms_time now;
 	identity_random_fn random;
 	void *random_arg;
+	const uint8_t *audit_key; /* of audit_path, or NULL */
 };
 
 #define APP_WAITS 0 /* no status yet: replicas, or a value, are awaited */
@@ -61,7 +63,9 @@ struct app_context {
 struct app_answer {
 	unsigned int status;
 	char message[ANSWER_MESSAGE_LEN];
-	struct json_t *written; /* APP_WAITS: a write's answer so far */
+	struct json_t *written;	      /* APP_WAITS: a write's answer so far */
+	bool has_path;		      /* with an audit_key, once it is known: */
+	uint8_t path[AUDIT_PATH_LEN]; /* what the request is about */
 };
 
 /*

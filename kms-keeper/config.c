@@ -58,6 +58,7 @@ static const struct config_row rows[] = {
 	NUMBER("app-rate", app_rate),
 	NUMBER("max-body", max_body),
 	NUMBER("max-sync-body", max_sync_body),
+	NUMBER("audit-interval", audit_interval),
 };
 
 int

@@ -47,6 +47,7 @@ struct keeper_config {
 	uint64_t rpc_quorum;
 	uint64_t rpc_endpoints; /* kmsd's count of rpc-url lines; 0: one */
 	uint64_t app_rate;
+	uint64_t audit_interval; /* ms between signatures of it, 0: none */
 	uint64_t max_body;
 	uint64_t max_sync_body;
 	/* from the texts above, by keeper_config_finish */

@@ -12,6 +12,7 @@
 
 static const char data_key_info[] = "data_key";
 static const char sync_key_info[] = "sync_hmac_key";
+static const char audit_key_info[] = "audit_path_key";
 
 static int
 derive(const uint8_t *master, uint64_t app_id, const struct piece *info,
@@ -68,6 +69,16 @@ derive_sync_key(
 	const struct piece info = { sync_key_info, sizeof(sync_key_info) - 1 };
 
 	return derive(master, 0, &info, 1, key, SYNC_KEY_LEN);
+}
+
+int
+derive_audit_key(
+    const uint8_t master[MASTER_SECRET_LEN], uint8_t key[AUDIT_KEY_LEN])
+{
+	const struct piece info = { audit_key_info,
+		sizeof(audit_key_info) - 1 };
+
+	return derive(master, 0, &info, 1, key, AUDIT_KEY_LEN);
 }
 
 void

@@ -10,6 +10,7 @@
 #define DERIVE_LEN_MAX 1024   /* bytes of an app key */
 #define DATA_KEY_LEN 32
 #define SYNC_KEY_LEN 32
+#define AUDIT_KEY_LEN 32
 
 /*
  * The app key of /kms/derive, key_len bytes (1..DERIVE_LEN_MAX). path and
@@ -31,6 +32,10 @@ int derive_data_key(const uint8_t master[MASTER_SECRET_LEN], uint64_t app_id,
 /* The HMAC key of /sync. KMS_ECRYPTO. */
 int derive_sync_key(
     const uint8_t master[MASTER_SECRET_LEN], uint8_t key[SYNC_KEY_LEN]);
+
+/* The key under which paths stand in the audit trail (audit.h). KMS_ECRYPTO. */
+int derive_audit_key(
+    const uint8_t master[MASTER_SECRET_LEN], uint8_t key[AUDIT_KEY_LEN]);
 
 /* masterSecretHash, as the registry holds it. */
 void master_secret_hash(

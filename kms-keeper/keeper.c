@@ -11,10 +11,37 @@
 #define STORE_WORK_A_TICK 2000 /* records expired or forgotten at once */
 
 static void
+record(struct keeper *k, enum audit_kind kind, const char *reason)
+{
+	struct audit_event event = {
+		.kind = kind, .wallet = &k->identity->wallet, .reason = reason
+	};
+
+	audit_write(k->audit, &event, k->now);
+}
+
+/* Write down what has changed since it was last. */
+static void
+record_readiness(struct keeper *k)
+{
+	static const char *const states[] = { "wiped", "generated", "synced" };
+	const struct readiness_view *view = readiness_view(k->readiness);
+
+	if (view->master_state != k->seen.master_state)
+		record(k, AUDIT_SECRET, states[view->master_state]);
+	if (view->ready != k->seen.ready)
+		record(k, AUDIT_SERVICE, view->ready ? "ready" : "not_ready");
+	k->seen.master_state = view->master_state;
+	k->seen.ready = view->ready;
+}
+
+static void
 on_changed(void *arg)
 {
 	struct keeper *k = arg;
 
+	if (k->readiness != NULL)
+		record_readiness(k);
 	k->ops.changed(k->ops.arg);
 }
 
@@ -24,6 +51,7 @@ on_wiped(void *arg)
 	struct keeper *k = arg;
 
 	cluster_wiped(k->cluster);
+	audit_forget(k->audit);
 	store_clear(k->store);
 }
 
@@ -203,13 +231,14 @@ keeper_new(const struct keeper_config *config, const struct keeper_ops *ops,
 	k->counterparts = make_counterparts(config, k);
 	k->requests = requests_new(k);
 	k->syncs = sync_requests_new(k, &sync_ops);
+	k->audit = audit_new(ops->audit, ops->arg, identity);
 	k->readiness = readiness_new(
 	    config, k->registry, identity, ops->random, ops->arg, &hooks);
 	error = make_nonces(config, k);
 	if (error == 0 &&
 	    (k->registry == NULL || k->store == NULL ||
 		k->counterparts == NULL || k->requests == NULL ||
-		k->syncs == NULL || k->readiness == NULL))
+		k->syncs == NULL || k->audit == NULL || k->readiness == NULL))
 		error = KMS_ENOMEM;
 	if (error == 0) {
 		k->cluster = cluster_new(k);
@@ -244,8 +273,19 @@ keeper_free(struct keeper *k)
 	registry_free(k->registry);
 	nonce_table_free(k->nonces);
 	store_free(k->store);
+	audit_free(k->audit);
 	identity_free(k->identity);
 	free(k);
+}
+
+void
+keeper_audit_open(struct keeper *k, uint64_t seq, const uint8_t *head)
+{
+	if (!audit_is_open(k->audit))
+		k->seen =
+		    (struct readiness_seen){ MASTER_UNINITIALIZED, false };
+	audit_open(k->audit, seq, head, k->now);
+	record_readiness(k);
 }
 
 void
@@ -287,6 +327,7 @@ keeper_tick(struct keeper *k, struct kms_time now)
 	counterparts_tick(k->counterparts, now);
 	readiness_tick(k->readiness, now);
 	cluster_tick(k->cluster);
+	audit_tick(k->audit, k->config->audit_interval, now);
 	(void)store_tick(k->store, now, STORE_WORK_A_TICK);
 	count_store(k);
 }

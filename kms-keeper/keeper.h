@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "common/clock.h"
+#include "kms-keeper/audit.h"
 #include "kms-keeper/channel_peer.h"
 #include "kms-keeper/cluster.h"
 #include "kms-keeper/config.h"
@@ -42,6 +43,8 @@ struct keeper_ops {
 	void (*wake)(void *arg, int64_t ms);
 	/* What /status or /nodes shows has changed. */
 	void (*changed)(void *arg);
+	/* A line of the audit trail (audit_write_fn); NULL: there is none. */
+	audit_write_fn audit;
 	void *arg;
 };
 
@@ -57,6 +60,11 @@ struct keeper {
 	struct requests *requests;
 	struct sync_requests *syncs;
 	struct cluster *cluster;
+	struct audit *audit;
+	struct readiness_seen {
+		enum master_state master_state;
+		bool ready;
+	} seen;					/* as the audit trail has it */
 	char pubkey_hex[2 * P384_SPKI_LEN + 1]; /* sender_tee_pubkey */
 	char wallet_text[ETH_ADDRESS_TEXT_LEN + 1];
 	struct kms_time now;
@@ -69,6 +77,10 @@ struct keeper {
 int keeper_new(const struct keeper_config *config, const struct keeper_ops *ops,
     struct identity *identity, struct kms_time now, struct keeper **keeper);
 void keeper_free(struct keeper *keeper);
+
+/* The audit trail goes on behind this line (audit_open). */
+void keeper_audit_open(
+    struct keeper *keeper, uint64_t seq, const uint8_t *head);
 
 /* Before every input: what time it is. */
 void keeper_set_time(struct keeper *keeper, struct kms_time now);

@@ -27,7 +27,8 @@
 /* Agreements of all counterparts, and what else lives long. */
 #define SECMEM_BYTES (1u << 20)
 #define TICK_MS 100
-#define PUSH_TICKS 10 /* /status is at most a second old */
+#define AUDIT_ROOM 65536 /* bytes of the control channel's queue */
+#define PUSH_TICKS 10	 /* /status is at most a second old */
 
 static struct keeper_config config;
 static struct channels channels;
@@ -96,6 +97,24 @@ wake(void *arg, int64_t ms)
 	(void)uv_timer_start(&waker, on_wake, wanted, 0);
 }
 
+/* Room is left for what kmsd must hear in any case. */
+static int
+send_audit(void *arg, const struct audit_line *line)
+{
+	struct msg_writer w;
+
+	(void)arg;
+	if (chan_send_room(control) < AUDIT_ROOM)
+		return KMS_EBUSY;
+	chan_begin(control, &w, MSG_KEEPERKMSD_AUDIT, 0);
+	msg_put_u(&w, line->seq);
+	msg_put_b(&w, line->head);
+	msg_put_d(&w, line->prev, SHA256_LEN);
+	msg_put_d(&w, line->hash, SHA256_LEN);
+	msg_put_d(&w, line->text, line->len);
+	return chan_end(control, &w);
+}
+
 static const struct keeper_ops ops = {
 	.random = fill_random,
 	.ask = channel_rpc_ask,
@@ -106,6 +125,7 @@ static const struct keeper_ops ops = {
 	.unpost = channel_peer_cancel,
 	.wake = wake,
 	.changed = mark_changed,
+	.audit = send_audit,
 	.arg = &channels,
 };
 
@@ -205,9 +225,31 @@ on_config_apply(struct chan *chan, struct msg *msg, void *arg)
 	return 0;
 }
 
+static int
+on_audit(struct chan *chan, struct msg *msg, void *arg)
+{
+	(void)chan;
+	(void)arg;
+	keeper_set_time(channels.keeper, clock_now());
+	keeper_audit_open(channels.keeper, msg->v[0].u, msg->v[1].data);
+	return 0;
+}
+
+static int
+on_audit_sign(struct chan *chan, struct msg *msg, void *arg)
+{
+	(void)chan;
+	(void)msg;
+	(void)arg;
+	audit_sign(channels.keeper->audit, clock_now());
+	return 0;
+}
+
 static const struct chan_handler control_handlers[] = {
 	{ MSG_KMSDCHILD_RECONFIG, on_config_row },
 	{ MSG_KMSDCHILD_APPLY, on_config_apply },
+	{ MSG_KMSDKEEPER_AUDIT, on_audit },
+	{ MSG_KMSDKEEPER_AUDIT_SIGN, on_audit_sign },
 	{ MSG_KMSDKEEPER_CHANNEL, on_channel },
 	{ MSG_KMSDKEEPER_ASK, channel_control_ask },
 	{ 0, NULL },

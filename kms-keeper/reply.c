@@ -8,6 +8,7 @@
 #include "common/log.h"
 #include "crypto/envelope.h"
 #include "crypto/pop.h"
+#include "kms-keeper/audit.h"
 #include "kms-keeper/keeper.h"
 #include "kms-keeper/refusal.h"
 #include "proto/metrics.h"
@@ -21,6 +22,63 @@ count_refusal(unsigned int status, const char *message)
 		metrics[METRIC_KEEPER_AUTH_FAILURES +
 		    (int)refusal_reason(message)]++;
 }
+
+/* ---- the audit trail ---- */
+
+static const char *
+reason_of(unsigned int status, const char *message)
+{
+	if (status == 403)
+		return label_set_reason.texts[refusal_reason(message)];
+	return status == 200 ? "ok" : answer_app_code(status);
+}
+
+static void
+record(const struct reply *r, unsigned int status)
+{
+	struct keeper *k = r->keeper;
+	const struct counterpart *c = r->counterpart;
+	struct audit_event event = { .kind = r->kind,
+		.wallet = &c->wallet,
+		.app_id = c->verdict == COUNTERPART_AUTHORISED ? c->app_id : 0,
+		.path = r->path,
+		.status = status,
+		.request = r->handle };
+
+	if (!audit_is_open(k->audit))
+		return;
+	event.reason = reason_of(status, r->message);
+	audit_write(k->audit, &event, k->now);
+}
+
+void
+reply_drop(const struct reply *r)
+{
+	struct audit_event event = { .kind = r->kind,
+		.wallet = &r->counterpart->wallet,
+		.app_id = r->counterpart->app_id,
+		.path = r->path,
+		.reason = "cancelled",
+		.request = r->handle };
+
+	audit_write(r->keeper->audit, &event, r->keeper->now);
+}
+
+/* A caller that did not prove who it is. */
+static void
+record_stranger(struct keeper *k, uint64_t handle, const char *message)
+{
+	struct audit_event event = {
+		.kind = AUDIT_REQUEST, .status = 403, .request = handle
+	};
+
+	if (!audit_is_open(k->audit))
+		return;
+	event.reason = reason_of(403, message);
+	audit_write(k->audit, &event, k->now);
+}
+
+/* ---- errors at once ---- */
 
 void
 reply_refuse(struct keeper *k, uint64_t handle, unsigned int status,
@@ -40,6 +98,8 @@ reply_refuse(struct keeper *k, uint64_t handle, unsigned int status,
 	};
 
 	count_refusal(status, message);
+	if (status == 403)
+		record_stranger(k, handle, message);
 	k->ops.answer(k->ops.arg, handle, &answer);
 }
 
@@ -65,6 +125,7 @@ send_answer(struct reply *r)
 		.data_len = ok ? r->data.len : 0,
 	};
 
+	record(r, r->status);
 	if (!r->cancelled)
 		k->ops.answer(k->ops.arg, r->handle, &answer);
 	r->done(r);
@@ -75,6 +136,7 @@ static void
 give_up(struct reply *r, const char *what, int error)
 {
 	log_error("answering a request: %s: %s", what, kms_strerror(error));
+	record(r, 503);
 	if (!r->cancelled)
 		reply_refuse(r->keeper, r->handle, 503, REPLY_RETRY_S,
 		    "the node cannot sign at the moment");

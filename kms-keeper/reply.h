@@ -30,6 +30,8 @@ struct reply {
 	bool bound;			 /* v2: sign status and content */
 	bool cancelled;			 /* compose, but do not answer */
 	bool forget; /* an envelope of ours cannot come back: not remembered */
+	enum audit_kind kind; /* for the audit trail */
+	const uint8_t *path;  /* AUDIT_PATH_LEN bytes, or NULL; likewise */
 	char caller[SIGNATURE_TEXT_LEN + 1]; /* its signature, as sent */
 	/* Once it is answered, or was cancelled: free the request, this too. */
 	void (*done)(struct reply *reply);
@@ -44,7 +46,8 @@ struct reply {
 	char next_nonce[BASE64_LEN(NONCE_LEN) + 1];
 };
 
-/* An error before there is a caller to sign for; answers at once. */
+/* An error before there is a caller to sign for; answers at once. A 403 is
+ * counted by its reason and stands in the audit trail. */
 void reply_refuse(struct keeper *keeper, uint64_t handle, unsigned int status,
     unsigned int retry_after, const char *message);
 
@@ -55,6 +58,9 @@ void reply_send(struct reply *reply, const void *plaintext, size_t len);
 /* Answer with a signed error; retry_after in seconds, 0: none. */
 void reply_error(struct reply *reply, unsigned int status,
     unsigned int retry_after, const char *message);
+
+/* Nobody waits for the answer of what was done: for the audit trail. */
+void reply_drop(const struct reply *reply);
 
 /* Count what the next identity operation with this counterpart will cost. */
 void reply_count_agreement(const struct counterpart *counterpart);

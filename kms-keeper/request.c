@@ -100,6 +100,7 @@ request_free(struct request *r)
 		counterpart_unpin(r->reply.counterpart);
 	}
 	if (r->waits) {
+		reply_drop(&r->reply);
 		cluster_forget(rs->keeper->cluster, &r->peers);
 		answer_app_drop(&r->answer);
 	}
@@ -227,9 +228,11 @@ execute(struct request *r, const uint8_t *body, size_t body_len)
 		finish(r, 503, REPLY_RETRY_S, "the node is not ready");
 		return;
 	}
+	context.audit_key = audit_path_key(k->audit, context.master);
 	buf_init(&plaintext, ANSWER_MAX);
 	answer_app(
 	    &context, &r->target, body, body_len, &plaintext, &r->answer);
+	r->reply.path = r->answer.has_path ? r->answer.path : NULL;
 	conclude(r, &plaintext);
 	buf_free(&plaintext);
 }
@@ -437,6 +440,21 @@ request_new(struct requests *rs, uint64_t handle,
 	return r;
 }
 
+static enum audit_kind
+kind_of(const struct request *r)
+{
+	static const enum audit_kind kinds[] = {
+		[OPERATION_DERIVE] = AUDIT_DERIVE,
+		[OPERATION_LIST] = AUDIT_LIST,
+		[OPERATION_GET] = AUDIT_GET,
+		[OPERATION_PUT] = AUDIT_PUT,
+		[OPERATION_DELETE] = AUDIT_DELETE,
+	};
+
+	return r->target_status != 0 ? AUDIT_REQUEST
+				     : kinds[r->target.operation];
+}
+
 static bool
 head_fits(const struct request_head *head)
 {
@@ -547,6 +565,7 @@ request_begin(
 	}
 	r->target_status = target_parse(head->method, head->target.text,
 	    head->target.len, &r->target, &r->target_message);
+	r->reply.kind = kind_of(r);
 	take_body(r, head->data.text, head->data.len);
 	authorise(r);
 	return 0;

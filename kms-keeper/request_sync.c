@@ -401,6 +401,7 @@ sync_request_new(struct sync_requests *rs, uint64_t handle,
 	r->reply.handle = handle;
 	r->reply.bound = pop->bound;
 	r->reply.done = on_done;
+	r->reply.kind = AUDIT_SYNC;
 	r->waiter.ready = on_verdict;
 	memcpy(r->content_hash, pop->content_hash, SHA256_LEN);
 	memcpy(r->reply.caller, head->signature.text, head->signature.len);

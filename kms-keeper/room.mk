@@ -11,7 +11,7 @@ kms-keeper_SRC := kms-keeper/main.c kms-keeper/sandbox.c kms-keeper/config.c \
 	kms-keeper/counterpart.c kms-keeper/authz.c \
 	kms-keeper/registry.c kms-keeper/quorum.c kms-keeper/quorum_vote.c \
 	kms-keeper/readiness.c kms-keeper/readiness_members.c \
-	kms-keeper/readiness_secret.c kms-keeper/submission.c \
+	kms-keeper/readiness_secret.c kms-keeper/submission.c kms-keeper/audit.c \
 	kms-keeper/handover.c kms-keeper/handover_message.c \
 	kms-keeper/handover_offer.c kms-keeper/cluster.c \
 	kms-keeper/cluster_engine.c kms-keeper/cluster_peers.c \

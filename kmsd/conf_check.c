@@ -399,6 +399,28 @@ check_private_file(struct conf *conf, enum conf_id id, const char *path)
 		    path, (unsigned int)st.st_mode & 0777);
 }
 
+/* An existing file, or a place for one. */
+static void
+check_audit_file(struct conf *conf)
+{
+	const char *path = conf_text(conf, CONF_AUDIT_FILE);
+	char directory[CONF_TEXT_MAX + 1];
+	struct stat st;
+
+	if (*path == '\0')
+		return;
+	(void)snprintf(directory, sizeof(directory), "%s", path);
+	*(strrchr(directory, '/') + 1) = '\0';
+	if (lstat(path, &st) == 0 && !S_ISREG(st.st_mode))
+		conf_expected(
+		    conf, CONF_AUDIT_FILE, "expected a file, got %s", path);
+	else if (access(path, R_OK | W_OK) != 0 &&
+	    (errno != ENOENT || access(directory, W_OK | X_OK) != 0))
+		conf_expected(conf, CONF_AUDIT_FILE,
+		    "expected a file that can be written, got %s: %s", path,
+		    strerror(errno));
+}
+
 /* NULL, or what an endpoint of that file should be. */
 static const char *
 secret_url_expected(const struct conf *conf, const char *text)
@@ -573,6 +595,7 @@ conf_check_machine(struct conf *conf, const char *libexec)
 	check_users(conf);
 	check_chroot(conf);
 	check_limits(conf);
+	check_audit_file(conf);
 	if (identity != NULL)
 		check_private_file(conf, CONF_IDENTITY, identity);
 	if (*urls != '\0') {

@@ -165,6 +165,14 @@ find_users(struct machine *machine)
 }
 
 static int
+open_audit(struct machine *machine)
+{
+	const char *path = conf_text(machine->conf, CONF_AUDIT_FILE);
+
+	return *path != '\0' ? audit_file_open(&machine->audit, path) : 0;
+}
+
+static int
 open_sockets(struct machine *machine)
 {
 	const char *text = conf_text(machine->conf, CONF_METRICS_LISTEN);
@@ -195,6 +203,7 @@ machine_prepare(
 	machine->root = geteuid() == 0;
 	machine->listen_fd = machine->metrics_fd = machine->identity_fd = -1;
 	machine->control_fd = -1;
+	machine->audit.fd = -1;
 	for (size_t r = 0; r < ROLES; r++)
 		machine->program_fds[r] = -1;
 	buf_init(&machine->ca_bundle, CA_BUNDLE_MAX);
@@ -223,6 +232,8 @@ machine_open(
 {
 	int error = machine_prepare(machine, conf, libexec);
 
+	if (error == 0)
+		error = open_audit(machine);
 	return error == 0 ? open_sockets(machine) : error;
 }
 
@@ -245,5 +256,6 @@ machine_free(struct machine *machine)
 	close_if_open(machine->identity_fd);
 	close_if_open(machine->control_fd);
 	close_if_open(machine->null_fd);
+	audit_file_close(&machine->audit);
 	buf_free(&machine->ca_bundle);
 }

@@ -6,6 +6,7 @@
 #define KMS_KMSD_MACHINE_H
 
 #include "common/buf.h"
+#include "kmsd/audit.h"
 #include "kmsd/conf.h"
 
 #define MACHINE_DNS_MAX 4
@@ -20,7 +21,8 @@ struct machine {
 	int metrics_fd;		/* likewise, or -1 */
 	int control_fd;		/* control-socket, listening, or -1 */
 	int identity_fd;	/* or -1 */
-	uint64_t uids[ROLES];	/* 0 when not root */
+	struct audit_file audit;
+	uint64_t uids[ROLES]; /* 0 when not root */
 	uint64_t gids[ROLES];
 	char chroot[1024]; /* "" when not root */
 	int chroot_made;   /* to be removed in the end */

@@ -3,6 +3,6 @@ kmsd_SRC := kmsd/main.c kmsd/topology.c kmsd/conf.c kmsd/conf_value.c \
 	kmsd/conf_check.c kmsd/machine.c kmsd/listen.c \
 	kmsd/spawn.c kmsd/child.c kmsd/control.c kmsd/reload.c kmsd/check.c \
 	kmsd/check_print.c kmsd/check_capsule.c kmsd/supervise.c kmsd/logline.c \
-	kmsd/logger.c kmsd/usage.c kmsd/sandbox.c
+	kmsd/logger.c kmsd/usage.c kmsd/audit.c kmsd/sandbox.c
 kmsd_USES := proto common
 kmsd_LIBS := -luv -lseccomp

@@ -14,6 +14,7 @@
 #include "kmsd/usage.h"
 
 #define METRICS_MS 1000
+#define SIGN_MS 500 /* longest wait of a stop for a signature */
 
 enum phase {
 	PHASE_FIRST_START, /* the port is not open; any failure ends kmsd */
@@ -29,12 +30,14 @@ struct supervisor {
 	enum phase phase;
 	int status; /* exit status of kmsd */
 	struct child children[ROLES];
-	uv_signal_t on_child, on_term, on_int, on_hup;
+	uv_signal_t on_child, on_term, on_int, on_hup, on_usr1, on_usr2;
+	uv_timer_t sign_timer; /* a stop that waits for the last signature */
 	uv_timer_t metrics_timer;
 	struct control *control; /* NULL: no control-socket */
 };
 
 static void start_child(struct child *child);
+static void on_sign_timer(uv_timer_t *timer);
 static void stop_all(struct supervisor *s, enum phase phase);
 
 /* ---- helpers ---- */
@@ -157,6 +160,89 @@ tell_accept(struct supervisor *s)
 	(void)chan_end(control, &w);
 }
 
+/* ---- the audit trail ---- */
+
+/* The keeper learns how the file ends, and goes on from there. */
+static void
+tell_audit(struct supervisor *s)
+{
+	struct audit_file *file = &s->machine->audit;
+	struct child *keeper = &s->children[ROLE_KEEPER];
+	struct msg_writer w;
+
+	if (file->path == NULL || file->broken || keeper->state != CHILD_READY)
+		return;
+	chan_begin(keeper->control, &w, MSG_KMSDKEEPER_AUDIT, 0);
+	msg_put_u(&w, file->seq);
+	msg_put_d(&w, file->head, AUDIT_HASH_LEN);
+	(void)chan_end(keeper->control, &w);
+}
+
+static int
+on_audit(struct chan *chan, struct msg *msg, void *arg)
+{
+	struct child *child = arg;
+	struct supervisor *s = child->owner;
+	struct audit_file *file = &s->machine->audit;
+	const struct msg_value *v = msg->v;
+
+	(void)chan;
+	if (child->role != ROLE_KEEPER || file->path == NULL)
+		return KMS_EPROTO;
+	if (audit_file_append(
+		file, v[0].u, v[2].data, v[3].data, v[4].data, v[4].len) != 0)
+		metrics[METRIC_KMSD_AUDIT_BROKEN] = 1;
+	else if (file->seq == v[0].u)
+		metrics[METRIC_KMSD_AUDIT_BROKEN] = 0;
+	if (v[1].u != 0 && uv_is_active((uv_handle_t *)&s->sign_timer))
+		(void)uv_timer_start(&s->sign_timer, on_sign_timer, 0, 0);
+	return 0;
+}
+
+/* 1 when a signature may come. */
+static int
+ask_signature(struct supervisor *s)
+{
+	struct child *keeper = &s->children[ROLE_KEEPER];
+	struct msg_writer w;
+
+	if (s->machine->audit.path == NULL || s->machine->audit.broken ||
+	    keeper->state != CHILD_READY)
+		return 0;
+	chan_begin(keeper->control, &w, MSG_KMSDKEEPER_AUDIT_SIGN, 0);
+	return chan_end(keeper->control, &w) == 0;
+}
+
+/* Rotated, or to be tried again. */
+static void
+reopen_audit(struct supervisor *s)
+{
+	struct audit_file *file = &s->machine->audit;
+	int was_broken = file->broken;
+
+	if (file->path == NULL || audit_file_reopen(file) != 0)
+		return;
+	if (was_broken)
+		tell_audit(s);
+}
+
+static void
+on_sign_timer(uv_timer_t *timer)
+{
+	stop_all(timer->data, PHASE_STOPPING);
+}
+
+static void
+on_audit_signal(uv_signal_t *handle, int signum)
+{
+	if (signum == SIGUSR1)
+		reopen_audit(handle->data);
+	else
+		(void)ask_signature(handle->data);
+}
+
+/* ---- ready, the ports ---- */
+
 /* The first time every child is ready: the ports open. */
 static void
 open_ports(struct supervisor *s)
@@ -191,6 +277,7 @@ on_ready(struct chan *chan, struct msg *msg, void *arg)
 	if (child->role == ROLE_KEEPER) {
 		for (size_t r = 0; r < ROLES; r++)
 			pass_channel(s, &s->children[r]);
+		tell_audit(s);
 	} else {
 		pass_channel(s, child);
 	}
@@ -251,6 +338,7 @@ static const struct chan_handler handlers[] = {
 	{ MSG_CHILDKMSD_READY, on_ready },
 	{ MSG_CHILDKMSD_FAILED, on_failed },
 	{ MSG_CHILDKMSD_METRICS, on_metrics },
+	{ MSG_KEEPERKMSD_AUDIT, on_audit },
 	{ 0, NULL },
 };
 
@@ -290,6 +378,8 @@ on_metrics_timer(uv_timer_t *timer)
 	struct supervisor *s = timer->data;
 	struct child *net = &s->children[ROLE_NET];
 
+	if (s->machine->audit.broken)
+		reopen_audit(s);
 	if (net->state != CHILD_READY || s->phase != PHASE_SERVING)
 		return;
 	count_usage(s);
@@ -496,7 +586,12 @@ on_stop_signal(uv_signal_t *handle, int signum)
 	struct supervisor *s = handle->data;
 
 	log_info("signal %d: stopping", signum);
-	stop_all(s, PHASE_STOPPING);
+	/* A second signal does not wait. */
+	if (!uv_is_active((uv_handle_t *)&s->sign_timer) &&
+	    s->phase == PHASE_SERVING && ask_signature(s))
+		(void)uv_timer_start(&s->sign_timer, on_sign_timer, SIGN_MS, 0);
+	else
+		stop_all(s, PHASE_STOPPING);
 }
 
 static int
@@ -509,7 +604,9 @@ open_handles(struct supervisor *s)
 	} const signals[] = { { &s->on_child, on_sigchld, SIGCHLD },
 		{ &s->on_term, on_stop_signal, SIGTERM },
 		{ &s->on_int, on_stop_signal, SIGINT },
-		{ &s->on_hup, on_reload_signal, SIGHUP } };
+		{ &s->on_hup, on_reload_signal, SIGHUP },
+		{ &s->on_usr1, on_audit_signal, SIGUSR1 },
+		{ &s->on_usr2, on_audit_signal, SIGUSR2 } };
 
 	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
 		if (uv_signal_init(s->loop, signals[i].handle) != 0)
@@ -528,6 +625,8 @@ open_handles(struct supervisor *s)
 		(void)uv_timer_init(s->loop, &child->timer);
 		child->timer.data = child;
 	}
+	(void)uv_timer_init(s->loop, &s->sign_timer);
+	s->sign_timer.data = s;
 	(void)uv_timer_init(s->loop, &s->metrics_timer);
 	s->metrics_timer.data = s;
 	return uv_timer_start(&s->metrics_timer, on_metrics_timer, METRICS_MS,

@@ -12,7 +12,7 @@
 #include "proto/fds.h"
 #include "proto/metrics.h"
 
-#define CTL_QUEUE_MAX 65536
+#define CTL_QUEUE_MAX (1U << 20) /* lines of the audit trail come in bursts */
 #define METRICS_PERIOD_MS 1000
 
 static struct chan_config ctl_config = {
