@@ -4,6 +4,13 @@
  * prefixes, rate-limits and prints. A line that finds the pipe full is lost
  * and counted. Stand-alone tools print "name: level: text" instead.
  *
+ * Lines of one format are a class, of which no more than LOG_CLASS_BURST and
+ * then LOG_CLASS_PER_SECOND are written; a line then says how many more there
+ * were. Lines at level debug are not held back.
+ *
+ * A line that is about one request begins with LOG_REQUEST and its id, which
+ * all processes and X-Request-Id share.
+ *
  * Never pass a secret, a plaintext or a client's bytes unbounded: use %.*s.
  */
 #ifndef KMS_COMMON_LOG_H
@@ -18,6 +25,12 @@ enum log_level {
 	LOG_LEVEL_INFO,
 	LOG_LEVEL_DEBUG
 };
+
+#define LOG_REQUEST "request %016llx: "
+
+#define LOG_CLASS_BURST 50
+#define LOG_CLASS_PER_SECOND 5
+#define LOG_NOTE_MS 10000 /* between two notes about a class */
 
 #define LOG_LINE_MAX 1024 /* bytes of a line with its newline; more is cut */
 
@@ -40,7 +53,14 @@ void log_debug(const char *format, ...) __attribute__((format(printf, 1, 2)));
 const char *log_level_name(enum log_level level);
 int log_level_parse(const char *name, enum log_level *level);
 
-/* Lines lost so far because the pipe was full. */
+/* Hold classes back from now on; log_init_child does, and kmsd. */
+void log_limit_classes(void);
+
+/* Once a second: write what is to be said about lines held back. */
+void log_tick(void);
+
+/* Lines lost so far because the pipe was full, or held back. */
 uint64_t log_lost(void);
+uint64_t log_held_back(void);
 
 #endif

@@ -135,6 +135,8 @@ count_each_second(uv_timer_t *timer)
 	(void)timer;
 	metrics[config.is_peer ? METRIC_PEER_LOG_LOST : METRIC_CHAIN_LOG_LOST] =
 	    log_lost();
+	metrics[config.is_peer ? METRIC_PEER_LOG_HELD_BACK
+			       : METRIC_CHAIN_LOG_HELD_BACK] = log_held_back();
 	if (head != 0)
 		metrics[METRIC_CHAIN_HEAD_AGE] = now > head ? now - head : 0;
 }

@@ -113,6 +113,10 @@ choose_endpoint(const struct question *q)
 static void
 question_free(struct question *q)
 {
+	log_debug(LOG_REQUEST "endpoint %zu: %s in %llu ms",
+	    (unsigned long long)q->id, q->endpoint + 1,
+	    q->error != 0 ? q->text : "answered",
+	    (unsigned long long)(uv_now(q->all->loop) - q->began));
 	q->all->open--;
 	free(q);
 }
@@ -255,7 +259,8 @@ questions_take(struct questions *all, struct chan *chan, const struct msg *msg,
 	q->kind = kind;
 	q->chan = chan;
 	q->id = msg->id;
-	q->deadline = uv_now(all->loop) + all->config->timeout_ms;
+	q->began = uv_now(all->loop);
+	q->deadline = q->began + all->config->timeout_ms;
 	q->any = endpoint == MSG_ENDPOINT_ANY;
 	q->endpoint = q->any ? 0 : (size_t)endpoint;
 	kind->read(q, msg);

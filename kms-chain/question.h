@@ -59,6 +59,7 @@ struct question {
 	/* the rest belongs to question.c */
 	struct chan *chan;
 	uint64_t id;
+	uint64_t began;		   /* loop time */
 	uint64_t deadline;	   /* of the answer, loop time */
 	uint64_t attempt_deadline; /* of this endpoint's attempt */
 	size_t endpoint;

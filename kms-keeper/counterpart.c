@@ -251,6 +251,7 @@ ask(struct counterpart *c)
 		.kind = REGISTRY_INSTANCE,
 		.endpoint = MSG_ENDPOINT_ANY,
 		.wallet = c->wallet,
+		.request = c->request,
 	};
 	struct counterparts *cs = c->owner;
 
@@ -290,7 +291,7 @@ on_instance(void *arg, int error, const struct registry_answer *answer)
 }
 
 static int
-look_up(struct counterpart *c)
+look_up(struct counterpart *c, uint64_t request)
 {
 	struct counterparts *cs = c->owner;
 	int error;
@@ -302,6 +303,7 @@ look_up(struct counterpart *c)
 				   ? COUNTERPART_LOOKUPS_MAX
 				   : COUNTERPART_LOOKUPS_MAX * 3 / 4))
 		return KMS_EBUSY;
+	c->request = request;
 	error = ask(c);
 	if (error != 0)
 		return error == KMS_EBUSY ? KMS_EBUSY : KMS_EUNAVAIL;
@@ -345,11 +347,13 @@ counterpart_authorise(struct counterpart *c, struct counterpart_waiter *waiter,
 		    age > lifetime(c) / 2 &&
 		    now.boot_ms - c->asked_ms >= COUNTERPART_RETRY_MS;
 		if (renew)
-			(void)look_up(c);
+			(void)look_up(c, waiter->request);
 		count(renew ? LABEL_cache_REFRESH : LABEL_cache_HIT);
 		return 0;
 	}
-	error = c->waiting >= COUNTERPART_WAITING_MAX ? KMS_EBUSY : look_up(c);
+	error = c->waiting >= COUNTERPART_WAITING_MAX
+	    ? KMS_EBUSY
+	    : look_up(c, waiter->request);
 	count(error == KMS_EBUSY ? LABEL_cache_BUSY : LABEL_cache_MISS);
 	if (error != 0)
 		return error;

@@ -51,6 +51,7 @@ typedef void (*counterpart_ready_fn)(
 struct counterpart_waiter {
 	TAILQ_ENTRY(counterpart_waiter) link;
 	bool waiting;
+	uint64_t request; /* on whose behalf, for the log; 0: nobody's */
 	counterpart_ready_fn ready;
 };
 
@@ -69,6 +70,7 @@ struct counterpart {
 	int64_t asked_ms;   /* boot time of the last look-up's start */
 	bool lookup;	    /* one is under way */
 	unsigned int tried; /* endpoints that it was asked of in vain */
+	uint64_t request;   /* that made it, for the log */
 	unsigned int pins;  /* requests under way */
 	unsigned int waiting;
 	struct counterpart_waiters waiters;

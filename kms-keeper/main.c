@@ -176,6 +176,7 @@ on_tick(uv_timer_t *timer)
 	if (++ticks % PUSH_TICKS == 0)
 		push_figures();
 	metrics[METRIC_KEEPER_LOG_LOST] = log_lost();
+	metrics[METRIC_KEEPER_LOG_HELD_BACK] = log_held_back();
 	channel_net_push(&channels);
 }
 

@@ -10,9 +10,12 @@
 #include "kms-keeper/quorum.h"
 #include "proto/msg.h"
 
+#define QUESTION_OWN (UINT64_C(1) << 63)
+
 struct pending {
 	TAILQ_ENTRY(pending) link; /* in order of deadline */
 	uint64_t id;
+	uint64_t serial;
 	struct registry_question question; /* without raw */
 	int64_t deadline_ms;		   /* boot time */
 	registry_done_fn done;
@@ -24,7 +27,7 @@ TAILQ_HEAD(pending_list, pending);
 struct registry {
 	struct pending_list pending;
 	size_t count;
-	uint64_t last_id;
+	uint64_t last_serial;
 	registry_ask_fn ask;
 	void *ask_arg;
 	struct quorum *quorum; /* NULL with one endpoint */
@@ -143,6 +146,28 @@ registry_ask(struct registry *registry,
 	return registry_ask_one(registry, question, now, done, arg);
 }
 
+static struct pending *find(struct registry *registry, uint64_t id);
+
+/*
+ * The number of a question is that of the request behind it, so that the log
+ * of kms-chain can be searched for it; a second question of one request, and
+ * those that come from none, have numbers of their own, which requests do not
+ * have.
+ */
+static uint64_t
+choose_id(struct registry *registry, uint64_t request)
+{
+	uint64_t own = QUESTION_OWN | registry->last_serial;
+
+	if (request != 0 && (request & QUESTION_OWN) == 0 &&
+	    find(registry, request) == NULL)
+		return request;
+	if (request != 0)
+		log_debug(LOG_REQUEST "asks the chain as %016llx",
+		    (unsigned long long)request, (unsigned long long)own);
+	return own;
+}
+
 int
 registry_ask_one(struct registry *registry,
     const struct registry_question *question, struct kms_time now,
@@ -156,7 +181,8 @@ registry_ask_one(struct registry *registry,
 	pending = calloc(1, sizeof(*pending));
 	if (pending == NULL)
 		return KMS_ENOMEM;
-	pending->id = ++registry->last_id;
+	pending->serial = ++registry->last_serial;
+	pending->id = choose_id(registry, question->request);
 	pending->question = *question;
 	pending->question.raw = NULL;
 	pending->deadline_ms = now.boot_ms + REGISTRY_TIMEOUT_MS;
@@ -276,11 +302,11 @@ registry_lost(struct registry *registry)
 {
 	/* Only those of now: done may ask again, in vain or on a new channel.
 	 */
-	uint64_t last = registry->last_id;
+	uint64_t last = registry->last_serial;
 	struct pending *pending;
 
 	while ((pending = TAILQ_FIRST(&registry->pending)) != NULL &&
-	    pending->id <= last)
+	    pending->serial <= last)
 		fail(registry, pending, KMS_EUNAVAIL, CHAIN_ERROR_UNREACHABLE,
 		    "kms-chain is being restarted");
 }

@@ -36,6 +36,7 @@ enum registry_kind {
 };
 
 struct registry_question {
+	uint64_t request; /* on whose behalf, for the log; 0: nobody's */
 	enum registry_kind kind;
 	unsigned int endpoint; /* MSG_ENDPOINT_ANY */
 	uint64_t block; /* INSTANCE, MEMBERS: 0 is the head; HASH: 0 is by

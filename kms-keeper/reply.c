@@ -45,6 +45,8 @@ record(const struct reply *r, unsigned int status)
 		.status = status,
 		.request = r->handle };
 
+	log_debug(LOG_REQUEST "%u %s", (unsigned long long)r->handle, status,
+	    status == 200 ? "" : r->message);
 	if (!audit_is_open(k->audit))
 		return;
 	event.reason = reason_of(status, r->message);
@@ -72,6 +74,7 @@ record_stranger(struct keeper *k, uint64_t handle, const char *message)
 		.kind = AUDIT_REQUEST, .status = 403, .request = handle
 	};
 
+	log_debug(LOG_REQUEST "403 %s", (unsigned long long)handle, message);
 	if (!audit_is_open(k->audit))
 		return;
 	event.reason = reason_of(403, message);
@@ -135,7 +138,8 @@ send_answer(struct reply *r)
 static void
 give_up(struct reply *r, const char *what, int error)
 {
-	log_error("answering a request: %s: %s", what, kms_strerror(error));
+	log_error(LOG_REQUEST "%s: %s", (unsigned long long)r->handle, what,
+	    kms_strerror(error));
 	record(r, 503);
 	if (!r->cancelled)
 		reply_refuse(r->keeper, r->handle, 503, REPLY_RETRY_S,
@@ -288,7 +292,8 @@ on_sealed(void *arg, int error, const uint8_t *sealed, size_t len)
 	if (error == 0)
 		error = take_sealed(r, sealed, len);
 	if (error != 0) {
-		log_error("sealing an answer: %s", kms_strerror(error));
+		log_error(LOG_REQUEST "sealing the answer: %s",
+		    (unsigned long long)r->handle, kms_strerror(error));
 		finish(r, 503, REPLY_RETRY_S, "the answer cannot be sealed");
 		return;
 	}

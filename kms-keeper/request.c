@@ -411,6 +411,7 @@ request_new(struct requests *rs, uint64_t handle,
 	r->reply.bound = pop->bound;
 	r->reply.done = on_done;
 	r->waiter.ready = on_verdict;
+	r->waiter.request = handle;
 	r->peers.done = on_peers;
 	memcpy(r->content_hash, pop->content_hash, SHA256_LEN);
 	memcpy(r->reply.caller, head->signature.text, head->signature.len);

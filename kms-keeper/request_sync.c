@@ -403,6 +403,7 @@ sync_request_new(struct sync_requests *rs, uint64_t handle,
 	r->reply.done = on_done;
 	r->reply.kind = AUDIT_SYNC;
 	r->waiter.ready = on_verdict;
+	r->waiter.request = handle;
 	memcpy(r->content_hash, pop->content_hash, SHA256_LEN);
 	memcpy(r->reply.caller, head->signature.text, head->signature.len);
 	r->has_mac = hex_decode_exact(head->sync_signature.text,

@@ -11,7 +11,6 @@
 #define ERROR_BODY_MAX                                                         \
 	4096 /* a message of 512 bytes, all escaped, and more                  \
 	      */
-#define REQUEST_ID_STEP 0x9e3779b97f4a7c15U
 
 static const struct status_row {
 	int status;
@@ -103,13 +102,12 @@ put_number(char *at, uint64_t value)
 }
 
 void
-answer_new_id(struct net *net, char id[ANSWER_ID_LEN])
+answer_put_id(uint64_t id, char text[ANSWER_ID_LEN])
 {
 	static const char digits[] = "0123456789abcdef";
-	uint64_t value = net->request_id += REQUEST_ID_STEP;
 
 	for (int shift = 60; shift >= 0; shift -= 4)
-		*id++ = digits[value >> shift & 15];
+		*text++ = digits[id >> shift & 15];
 }
 
 static char *
@@ -134,7 +132,9 @@ compose_head(struct conn *conn, const struct answer *answer, uint64_t length,
 	at = PUT(at, "\r\nContent-Length: ");
 	at = put_number(at, length);
 	at = PUT(at, "\r\nCache-Control: no-store\r\nX-Request-Id: ");
-	answer_new_id(conn->net, at);
+	if (conn->request.id == 0)
+		conn->request.id = keeper_new_id(&conn->net->keeper);
+	answer_put_id(conn->request.id, at);
 	at += ANSWER_ID_LEN;
 	at = PUT(at, "\r\n");
 	if (answer->allow != NULL) {
@@ -176,8 +176,8 @@ answer_send(struct conn *conn, const struct answer *answer)
 	iov[0].iov_base = head;
 	iov[0].iov_len = compose_head(conn, answer, length, head);
 	metrics_count_request(conn, answer->status);
-	log_debug("request %016llx: %d",
-	    (unsigned long long)conn->net->request_id, answer->status);
+	log_debug(LOG_REQUEST "%d", (unsigned long long)conn->request.id,
+	    answer->status);
 	conn->state = CONN_ANSWER;
 	if (http_write(conn, iov,
 		conn->request.head_only ? 1 : 1 + answer->body_count)) {

@@ -13,8 +13,8 @@ struct net;
 
 #define ANSWER_ID_LEN 16 /* hex digits of X-Request-Id */
 
-/* The next one: distinct for 2^64 answers, without meaning to a client. */
-void answer_new_id(struct net *net, char id[ANSWER_ID_LEN]);
+/* The text of a request's id. */
+void answer_put_id(uint64_t id, char text[ANSWER_ID_LEN]);
 
 #define ANSWER_PARTS 3
 

@@ -477,7 +477,7 @@ turn_away(struct net *net, int fd)
 	int len;
 
 	metrics[METRIC_NET_SHED]++;
-	answer_new_id(net, id);
+	answer_put_id(keeper_new_id(&net->keeper), id);
 	len = snprintf(text, sizeof(text),
 	    "HTTP/1.1 503 Service Unavailable\r\n"
 	    "Content-Type: application/json\r\nContent-Length: %zu\r\n"

@@ -29,7 +29,14 @@ flight_take(struct keeper *keeper, struct conn *conn)
 		.body_credit = MSG_WINDOW,
 		.answer_credit = MSG_WINDOW };
 	conn->flight = flight;
+	conn->request.id = flight->id;
 	return flight;
+}
+
+uint64_t
+keeper_new_id(struct keeper *keeper)
+{
+	return ++keeper->sequence * KEEPER_FLIGHTS;
 }
 
 static void

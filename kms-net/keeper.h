@@ -44,6 +44,9 @@ struct keeper {
 	size_t waiting_count;
 };
 
+/* A number that no request has had, for one that the keeper never sees. */
+uint64_t keeper_new_id(struct keeper *keeper);
+
 /* The channel to the keeper, on FD_KEEPER. 0 or KMS_E*. */
 int keeper_open(struct net *net);
 

@@ -190,7 +190,8 @@ init_tables(void)
 	limit_init(
 	    &net.limit, net.config.nonce_rate, net.config.request_rate, random);
 	client_init(&net.clients, &net.memory, client_share(), random + 3);
-	net.request_id = random[5];
+	/* So that ids of a kms-net before this one do not come again. */
+	net.keeper.sequence = random[5] >> 10;
 	net.memory.max = net.config.max_body_memory;
 	if (state_init(&net.state) != 0)
 		ctl_client_fail(NULL, "out of memory");

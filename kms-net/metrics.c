@@ -317,6 +317,7 @@ static void
 count_now(const struct net *net)
 {
 	metrics[METRIC_NET_LOG_LOST] = log_lost();
+	metrics[METRIC_NET_LOG_HELD_BACK] = log_held_back();
 	metrics[METRIC_NET_IN_KEEPER] = KEEPER_FLIGHTS - net->keeper.free_count;
 	metrics[METRIC_NET_WAITING] = net->keeper.waiting_count;
 	metrics[METRIC_NET_BODY_BYTES] = net->memory.used;

@@ -53,7 +53,6 @@ struct net {
 	struct limit limit;
 	struct client_table clients;
 	struct budget memory; /* bodies, waiting requests, unsent answers */
-	uint64_t request_id;  /* of the latest answer */
 	uint64_t metrics_sets[METRICS_SLOTS][METRIC_COUNT];
 	struct metrics_peers peers;
 };

@@ -11,6 +11,7 @@ request_init(struct request *request)
 {
 	http_request_init(&request->http);
 	request->began_ns = 0;
+	request->id = 0;
 	request->head_len = 0;
 	request->route = NULL;
 	request->data = NULL;

@@ -20,6 +20,7 @@ struct conn;
 struct request {
 	struct http_request http; /* its spans point into head or the input */
 	uint64_t began_ns; /* uv_hrtime at its first byte; 0: not begun */
+	uint64_t id; /* X-Request-Id, and its number with the keeper; 0: none */
 	size_t head_len;
 	struct bytes head; /* the head, when it must outlive the input */
 	const struct route *route;

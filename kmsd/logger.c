@@ -56,6 +56,7 @@ logger_init(int json, enum log_level level)
 	own_pid = (long)getpid();
 	log_init_tool("kmsd", level);
 	log_set_sink(print_own, NULL);
+	log_limit_classes();
 }
 
 static void

@@ -63,6 +63,27 @@ format_time(int64_t wall_ms, char out[32])
 	(void)snprintf(out + len, 32 - len, ".%03dZ", (int)(wall_ms % 1000));
 }
 
+#define REQUEST "request "
+#define REQUEST_ID_LEN 16
+#define REQUEST_LEN (sizeof(REQUEST) - 1 + REQUEST_ID_LEN + 2) /* ": " */
+
+/* The id of LOG_REQUEST at a line's beginning, or NULL. */
+static const char *
+request_id(const char *text, size_t len)
+{
+	const char *id = text + sizeof(REQUEST) - 1;
+
+	if (len < REQUEST_LEN ||
+	    memcmp(text, REQUEST, sizeof(REQUEST) - 1) != 0 ||
+	    memcmp(id + REQUEST_ID_LEN, ": ", 2) != 0)
+		return NULL;
+	for (size_t i = 0; i < REQUEST_ID_LEN; i++) {
+		if (strchr("0123456789abcdef", id[i]) == NULL || id[i] == '\0')
+			return NULL;
+	}
+	return id;
+}
+
 size_t
 logline_format(const struct logline *line, int json, char buffer[LOGLINE_MAX])
 {
@@ -70,18 +91,27 @@ logline_format(const struct logline *line, int json, char buffer[LOGLINE_MAX])
 	const char *level = log_level_name(line->level);
 	char when[32], head[256];
 	size_t len = line->len < LOG_LINE_MAX ? line->len : LOG_LINE_MAX;
+	const char *text = line->text;
+	const char *id = json ? request_id(text, len) : NULL;
 
 	format_time(line->wall_ms, when);
 	if (json)
 		(void)snprintf(head, sizeof(head),
 		    "{\"time\":\"%s\",\"process\":\"%s\",\"pid\":%ld,"
-		    "\"level\":\"%s\",\"message\":\"",
-		    when, line->process, line->pid, level);
+		    "\"level\":\"%s\",%s%.*s%s\"message\":\"",
+		    when, line->process, line->pid, level,
+		    id != NULL ? "\"request\":\"" : "",
+		    id != NULL ? REQUEST_ID_LEN : 0, id != NULL ? id : "",
+		    id != NULL ? "\"," : "");
 	else
 		(void)snprintf(head, sizeof(head), "%s %s[%ld] %s: ", when,
 		    line->process, line->pid, level);
+	if (id != NULL) {
+		text += REQUEST_LEN;
+		len -= REQUEST_LEN;
+	}
 	put_text(&out, head);
-	put_escaped(&out, line->text, len, json);
+	put_escaped(&out, text, len, json);
 	out.max = LOGLINE_MAX - 1;
 	if (json)
 		put_text(&out, "\"}");

@@ -25,7 +25,9 @@ struct logline {
 /*
  * One line with its newline into out, everything but printable ASCII escaped:
  *   2026-01-01T00:00:00.000Z kms-net[12] info: text
- * or with json {"time":…,"process":…,"pid":…,"level":…,"message":…}.
+ * or with json {"time":…,"process":…,"pid":…,"level":…,"message":…}, and
+ * "request":… before the message when that begins with LOG_REQUEST, whose id
+ * it then has.
  * Returns its length.
  */
 size_t logline_format(

@@ -378,6 +378,8 @@ on_metrics_timer(uv_timer_t *timer)
 	struct supervisor *s = timer->data;
 	struct child *net = &s->children[ROLE_NET];
 
+	log_tick();
+	metrics[METRIC_KMSD_LOG_HELD_BACK] = log_held_back();
 	if (s->machine->audit.broken)
 		reopen_audit(s);
 	if (net->state != CHILD_READY || s->phase != PHASE_SERVING)

@@ -161,6 +161,7 @@ send_metrics(uv_timer_t *timer)
 	uint8_t wire[METRICS_WIRE_LEN];
 	struct msg_writer w;
 
+	log_tick();
 	metrics_encode(wire);
 	chan_begin(chan, &w, MSG_CHILDKMSD_METRICS, 0);
 	msg_put_d(&w, wire, sizeof(wire));

@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "kmsd/logline.h"
@@ -42,6 +43,33 @@ lines_are_escaped(void **state)
 	    "\"pid\":12,\"level\":\"debug\",\"message\":"
 	    "\"\\\"a\\\"\\\\\\u001b\\u00ff\"}\n");
 	EXPECT("", 0, HEAD "error: \n");
+}
+
+static void
+a_request_has_a_member(void **state)
+{
+	static const char front[] =
+	    "{\"time\":\"2026-01-01T00:00:00.123Z\",\"process\":\"kms-net\","
+	    "\"pid\":12,\"level\":\"info\",";
+	static const char *const plain[] = { "request 0123456789abcdeg: x",
+		"request 0123456789abcdef:x", "request 0123456789abcde: x",
+		"request 0123456789ABCDEF: x", "request 0123456789abcdef",
+		" request 0123456789abcdef: x" };
+	char raw[80], want[256];
+
+	(void)state;
+	(void)snprintf(want, sizeof(want),
+	    "%s\"request\":\"0123456789abcdef\",\"message\":\"x\"}\n", front);
+	EXPECT("2 request 0123456789abcdef: x", 1, want);
+	EXPECT("2 request 0123456789abcdef: x", 0,
+	    HEAD "info: request 0123456789abcdef: x\n");
+	for (size_t i = 0; i < sizeof(plain) / sizeof(plain[0]); i++) {
+		int len = snprintf(raw, sizeof(raw), "2 %s", plain[i]);
+
+		(void)snprintf(want, sizeof(want), "%s\"message\":\"%s\"}\n",
+		    front, plain[i]);
+		expect(raw, (size_t)len, 1, want);
+	}
 }
 
 static void
@@ -95,6 +123,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(lines_are_escaped),
+		cmocka_unit_test(a_request_has_a_member),
 		cmocka_unit_test(the_longest_line_fits),
 		cmocka_unit_test(a_flood_is_limited_and_counted),
 	};
