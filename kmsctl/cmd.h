@@ -32,6 +32,7 @@ int cmd_keygen(struct cmd *cmd, int argc, char **argv);
 int cmd_sim(struct cmd *cmd, int argc, char **argv);
 int cmd_derive(struct cmd *cmd, int argc, char **argv);
 int cmd_kv(struct cmd *cmd, int argc, char **argv);
+int cmd_top(struct cmd *cmd, int argc, char **argv);
 int cmd_audit(struct cmd *cmd, int argc, char **argv);
 
 /* ---- cmd_parse.c (pure) ---- */

@@ -25,6 +25,7 @@ static const struct command {
 	{ "keygen", cmd_keygen, NO_CLIENT, "make an identity file" },
 	{ "sim", cmd_sim, IDENTITY, "register with the simulated chain" },
 	{ "derive", cmd_derive, IDENTITY, "derive a key" },
+	{ "top", cmd_top, NO_CLIENT, "a node, live" },
 	{ "audit", cmd_audit, NO_CLIENT, "verify an audit trail" },
 	{ "kv", cmd_kv, IDENTITY, "put, get, ls and rm values" },
 };
