@@ -381,6 +381,7 @@ sync_push_next(
 		next = push->due_ms == INT64_MAX ? now.boot_ms : ready_ms(peer);
 	if (refused != NULL && refused->retry_ms < next)
 		next = refused->retry_ms;
+	/* Nothing goes out before: who asked for more would turn in circles. */
 	if (next < push->retry_ms)
 		next = push->retry_ms;
 	return next - now.boot_ms;
