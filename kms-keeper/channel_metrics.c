@@ -32,6 +32,17 @@ behind(const struct channels *channels, const struct sync_peer_view *view)
 	return sequence > view->mark ? sequence - view->mark : 0;
 }
 
+static uint64_t
+lag_ms(const struct channels *channels, const struct eth_address *wallet)
+{
+	struct cluster_peer_view view;
+
+	if (!cluster_peer_of(channels->keeper->cluster, wallet, &view) ||
+	    view.lag_ms < 0)
+		return 0;
+	return (uint64_t)view.lag_ms;
+}
+
 static void
 push_peer(struct channels *channels, size_t index, size_t count,
     const struct sync_peer_view *view)
@@ -56,6 +67,7 @@ push_peer(struct channels *channels, size_t index, size_t count,
 	msg_put_u(&w, view->failures);
 	msg_put_u(&w, view->refused);
 	msg_put_u(&w, view->too_large);
+	msg_put_u(&w, lag_ms(channels, &wallet));
 	(void)chan_end(chan, &w);
 }
 

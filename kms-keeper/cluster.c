@@ -8,6 +8,7 @@
 #include "common/log.h"
 #include "common/secmem.h"
 #include "kms-keeper/cluster_internal.h"
+#include "kms-keeper/refusal.h"
 
 #define FILL_FAILURES 3 /* then the node serves with what it has */
 #define SECRET_ANSWER_MAX 8192
@@ -103,6 +104,20 @@ cluster_filled(const struct cluster *cluster, bool *complete)
 	return stats.filled || stats.fill_failures >= FILL_FAILURES;
 }
 
+/* The secret, or a candidate for it, leaves for another node, sealed. */
+static void
+record_secret_sent(struct cluster *cluster, const struct eth_address *wallet,
+    const char *reason)
+{
+	struct keeper *k = cluster->keeper;
+	struct audit_event event = { .kind = AUDIT_SECRET_SENT,
+		.wallet = wallet,
+		.app_id = k->config->kms_app_id,
+		.reason = reason };
+
+	audit_write(k->audit, &event, k->now);
+}
+
 int
 cluster_ask_secret(struct cluster *cluster, const struct handover_peer *peer,
     const void *body, size_t len, peer_outcome_fn done, void *arg, uint64_t *id)
@@ -115,9 +130,14 @@ cluster_ask_secret(struct cluster *cluster, const struct handover_peer *peer,
 		.timeout_ms = CLUSTER_SECRET_MS,
 		.answer_max = SECRET_ANSWER_MAX,
 	};
-
-	return peer_calls_ask(
+	struct sync_message inner;
+	int error = peer_calls_ask(
 	    cluster->calls, &question, cluster->now, done, arg, id);
+
+	if (error == 0 && sync_message_read(body, len, &inner) == 0 &&
+	    inner.type == SYNC_SECRET_OFFER)
+		record_secret_sent(cluster, &peer->wallet, "offered");
+	return error;
 }
 
 void
@@ -169,18 +189,21 @@ cluster_serve(struct cluster *cluster, const struct eth_address *wallet,
 			: "expected a JSON object with a type",
 		    message);
 	if (inner.type == SYNC_MASTER_SECRET_REQUEST ||
-	    inner.type == SYNC_SECRET_OFFER)
-		return readiness_serve(cluster->keeper->readiness, wallet,
+	    inner.type == SYNC_SECRET_OFFER) {
+		status = readiness_serve(cluster->keeper->readiness, wallet,
 		    &inner, answer, message);
+		if (status == 200 && inner.type == SYNC_MASTER_SECRET_REQUEST)
+			record_secret_sent(cluster, wallet, "asked");
+		return status;
+	}
 	if (cluster->sync == NULL || cluster_sync_key(cluster) == NULL)
 		return refuse(503,
 		    "this node does not hold the secret behind "
 		    "masterSecretHash",
 		    message);
 	if (!hmac_holds)
-		return refuse(403,
-		    "X-Sync-Signature: expected the HMAC of the envelope",
-		    message);
+		return refuse(
+		    403, refusal_text_peer(REFUSAL_SYNC_HMAC), message);
 	eth_address_format(wallet, text);
 	status =
 	    sync_request(cluster->sync, text, body, len, cluster->now, answer);
@@ -190,7 +213,7 @@ cluster_serve(struct cluster *cluster, const struct eth_address *wallet,
 		return status;
 	case 403:
 		return refuse(
-		    status, "sender_wallet is not the caller's", message);
+		    status, refusal_text_peer(REFUSAL_SYNC_SENDER), message);
 	case 503:
 		return refuse(status, "the node is out of room", message);
 	default:

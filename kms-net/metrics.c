@@ -191,7 +191,8 @@ enum {
 	PEER_CONTACT,
 	PEER_FAILURES_IN_A_ROW,
 	PEER_REFUSED,
-	PEER_TOO_LARGE
+	PEER_TOO_LARGE,
+	PEER_LAG
 };
 
 int
@@ -219,6 +220,7 @@ metrics_peer_store(struct metrics_peers *peers, const struct msg *msg)
 	row->failures = v[PEER_FAILURES_IN_A_ROW].u;
 	row->refused = v[PEER_REFUSED].u;
 	row->too_large = v[PEER_TOO_LARGE].u;
+	row->lag_ms = v[PEER_LAG].u;
 	if (peers->next >= peers->next_count) {
 		peers->count = peers->next_count;
 		memcpy(peers->rows, peers->next_rows, sizeof(peers->rows));
@@ -286,10 +288,22 @@ put_peer_label(
 	return buf_printf(out, "%s{peer=\"0x%s\"} ", name, wallet);
 }
 
+/* Milliseconds as seconds; UINT64_MAX is not known. */
+static int
+put_peer_ms(struct buf *out, const char *name, const struct metrics_peer *peer,
+    uint64_t ms)
+{
+	if (ms > UINT64_MAX / 1000)
+		return 0;
+	TRY(put_peer_label(out, name, peer));
+	return put_seconds(out, ms * 1000);
+}
+
 static int
 put_peers(struct buf *out, const struct metrics_peers *peers)
 {
 	static const char contact[] = "kms_replication_contact_age_seconds";
+	static const char lag[] = "kms_replication_lag_seconds";
 
 	for (size_t r = 0; r < sizeof(peer_rows) / sizeof(peer_rows[0]); r++) {
 		const struct peer_row *row = &peer_rows[r];
@@ -301,13 +315,14 @@ put_peers(struct buf *out, const struct metrics_peers *peers)
 			    out, "%" PRIu64 "\n", row->value(&peers->rows[i])));
 		}
 	}
+	TRY(put_head(out, lag, "Since a peer had all that is here", "gauge"));
+	for (size_t i = 0; i < peers->count; i++)
+		TRY(put_peer_ms(
+		    out, lag, &peers->rows[i], peers->rows[i].lag_ms));
 	TRY(put_head(out, contact, "Since a peer was heard", "gauge"));
-	for (size_t i = 0; i < peers->count; i++) {
-		if (peers->rows[i].contact_ms == UINT64_MAX)
-			continue;
-		TRY(put_peer_label(out, contact, &peers->rows[i]));
-		TRY(put_seconds(out, peers->rows[i].contact_ms * 1000));
-	}
+	for (size_t i = 0; i < peers->count; i++)
+		TRY(put_peer_ms(
+		    out, contact, &peers->rows[i], peers->rows[i].contact_ms));
 	return 0;
 }
 

@@ -23,6 +23,7 @@ struct metrics_peer {
 	uint64_t failures;   /* of pushes, in a row */
 	uint64_t refused;
 	uint64_t too_large;
+	uint64_t lag_ms; /* since it had all */
 };
 
 struct metrics_peers {
