@@ -383,8 +383,8 @@ push_state(struct channels *channels)
 	chan_begin(channels->chan[CHANNEL_NET], &w, MSG_KEEPERNET_STATE, 0);
 	msg_put_b(&w, view->ready);
 	msg_put_s(&w, view->reason);
-	msg_put_s(&w, k->wallet_text);
-	msg_put_s(&w, pubkey);
+	msg_put_s(&w, k->identity->known ? k->wallet_text : "");
+	msg_put_s(&w, k->identity->known ? pubkey : "");
 	msg_put_s(&w,
 	    k->config->node_url[0] != '\0' ? k->config->node_url
 					   : view->registered_url);

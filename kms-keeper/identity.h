@@ -3,6 +3,10 @@
  * interface: with a platform's identity service an operation is a call to
  * another process. Results arrive by callback, with the local identity
  * before the call returns.
+ *
+ * What an operation is handed is borrowed for its call, the agreement's place
+ * too; arg must live until done. identity_free ends the operations that are
+ * open without a word: who frees it frees what waits for it before.
  */
 #ifndef KMS_KEEPER_IDENTITY_H
 #define KMS_KEEPER_IDENTITY_H
@@ -62,6 +66,10 @@ struct identity {
 	struct eth_address wallet;
 	struct p384_point point;
 	struct wallet_context *wallets; /* to recover and to check with */
+	/* wallet and point are there. They never change after that. */
+	bool known;
+	/* Why no operation can succeed now, static text for /status; or NULL */
+	const char *problem;
 };
 
 /*

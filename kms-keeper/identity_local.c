@@ -325,6 +325,7 @@ identity_local_new(int fd, identity_random_fn random, void *random_arg,
 	if (error != 0)
 		goto fail;
 	local->head.point = *p384_key_point(local->tee_key);
+	local->head.known = true;
 	*identity = &local->head;
 	return 0;
 

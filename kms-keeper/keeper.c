@@ -278,6 +278,21 @@ keeper_free(struct keeper *k)
 	free(k);
 }
 
+int
+keeper_renew(struct keeper **keeper)
+{
+	struct keeper *old = *keeper, *made;
+	int error =
+	    keeper_new(old->config, &old->ops, old->identity, old->now, &made);
+
+	if (error != 0)
+		return error;
+	old->identity = NULL;
+	keeper_free(old);
+	*keeper = made;
+	return 0;
+}
+
 void
 keeper_audit_open(struct keeper *k, uint64_t seq, const uint8_t *head)
 {

@@ -82,6 +82,13 @@ void keeper_free(struct keeper *keeper);
 void keeper_audit_open(
     struct keeper *keeper, uint64_t seq, const uint8_t *head);
 
+/*
+ * Exchange a core that was made before its identity was known for one that
+ * knows it: nothing was asked, answered or stored by the old one. KMS_ENOMEM,
+ * KMS_ECRYPTO; then it stays.
+ */
+int keeper_renew(struct keeper **keeper);
+
 /* Before every input: what time it is. */
 void keeper_set_time(struct keeper *keeper, struct kms_time now);
 

@@ -17,8 +17,10 @@ readiness_update_view(struct readiness *r)
 {
 	struct readiness_view *view = &r->view;
 
-	view->ready = r->ready;
-	view->reason = r->reason;
+	/* Without the keys there is nothing that can be answered. */
+	r->problem = r->identity->problem;
+	view->ready = r->ready && r->problem == NULL;
+	view->reason = r->problem != NULL ? r->problem : r->reason;
 	view->master_state = r->master_state;
 	view->master_initialized = r->installed;
 	view->synced_from = r->synced_from;
@@ -352,6 +354,8 @@ readiness_set_time(struct readiness *r, struct kms_time now)
 {
 	r->now = now;
 	handover_set_time(r->handover, now);
+	if (r->problem != r->identity->problem)
+		readiness_update_view(r);
 	if (r->ready && readiness_is_stale(r))
 		readiness_unavailable(
 		    r, "membership data is older than membership-max-age");
@@ -396,7 +400,9 @@ readiness_tick(struct readiness *r, struct kms_time now)
 	submission_tick(r->submission, now);
 	follow_handover(r);
 	watch_for_news(r);
-	if (r->step == STEP_IDLE && now.boot_ms >= r->next_tick_ms) {
+	/* Which instance is ours the wallet says. */
+	if (r->step == STEP_IDLE && now.boot_ms >= r->next_tick_ms &&
+	    r->identity->known) {
 		r->waits_for_offers = false;
 		r->rereads = handover_doubts(r->handover);
 		readiness_read_chain(r);
@@ -412,7 +418,7 @@ readiness_view(const struct readiness *r)
 const uint8_t *
 readiness_master(const struct readiness *r)
 {
-	return r->ready ? r->master : NULL;
+	return r->ready && r->identity->problem == NULL ? r->master : NULL;
 }
 
 const uint8_t *

@@ -88,6 +88,7 @@ struct readiness {
 
 	char reason[512];
 	bool ready;
+	const char *problem; /* the identity's, as last seen */
 	struct readiness_view view;
 	struct peer *peers; /* behind view.peers */
 };

@@ -187,6 +187,10 @@ on_signed(void *arg, int error, const uint8_t *signature, size_t len)
 	uint8_t digest[SHA256_LEN];
 	struct buf text;
 
+	if (r->cancelled) {
+		r->done(r);
+		return;
+	}
 	if (error != 0 || len != SIGNATURE_LEN) {
 		give_up(r, "signing", error);
 		return;
@@ -289,6 +293,10 @@ on_sealed(void *arg, int error, const uint8_t *sealed, size_t len)
 {
 	struct reply *r = arg;
 
+	if (r->cancelled) {
+		r->done(r);
+		return;
+	}
 	if (error == 0)
 		error = take_sealed(r, sealed, len);
 	if (error != 0) {

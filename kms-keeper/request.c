@@ -3,6 +3,7 @@
 #include <openssl/crypto.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 
 #include "common/buf.h"
 #include "common/err.h"
@@ -19,7 +20,8 @@
 #define ENVELOPE_NONCE_MAX 64
 
 struct request {
-	UT_hash_handle hh; /* by handle */
+	UT_hash_handle hh; /* by handle, until it is cancelled */
+	LIST_ENTRY(request) link;
 	struct requests *owner;
 	struct reply reply; /* with the handle, and the counterpart, pinned */
 	struct counterpart_waiter waiter;
@@ -47,9 +49,12 @@ struct request {
 	bool fetched; /* they were asked for the value */
 };
 
+LIST_HEAD(request_list, request);
+
 struct requests {
 	struct keeper *keeper;
 	struct request *table;
+	struct request_list all; /* also the cancelled that are not done */
 	size_t count;
 	size_t body_bytes;
 	uint8_t hash_key[SIPHASH_KEY_LEN];
@@ -92,7 +97,9 @@ request_free(struct request *r)
 {
 	struct requests *rs = r->owner;
 
-	HASH_DEL(rs->table, r);
+	if (!r->reply.cancelled)
+		HASH_DEL(rs->table, r);
+	LIST_REMOVE(r, link);
 	rs->count--;
 	rs->body_bytes -= r->data_total;
 	if (r->reply.counterpart != NULL) {
@@ -112,24 +119,37 @@ request_free(struct request *r)
 	free(r);
 }
 
+/* The handle may serve another at once; the identity may still hold this. */
+static void
+cancel(struct request *r)
+{
+	HASH_DEL(r->owner->table, r);
+	r->reply.cancelled = true;
+	if (!r->started || r->waits)
+		request_free(r);
+}
+
 void
 requests_cancel_all(struct requests *rs)
 {
 	struct request *r, *next;
 
 	HASH_ITER (hh, rs->table, r, next) {
-		r->reply.cancelled = true;
-		if (!r->started || r->waits)
-			request_free(r);
+		cancel(r);
 	}
 }
 
 void
 requests_free(struct requests *rs)
 {
+	struct request *r;
+
 	if (rs == NULL)
 		return;
 	requests_cancel_all(rs);
+	/* The identity goes next, and says nothing any more. */
+	while ((r = LIST_FIRST(&rs->all)) != NULL)
+		request_free(r);
 	free(rs);
 }
 
@@ -261,12 +281,18 @@ static void
 on_opened(void *arg, int error, const uint8_t *plaintext, size_t len)
 {
 	struct request *r = arg;
+	const struct counterpart *c = r->reply.counterpart;
 
-	if (error == KMS_EAUTH)
+	/* Time may have passed: nobody waits, or the verdict is another. */
+	if (r->reply.cancelled)
+		request_free(r);
+	else if (error == KMS_EAUTH)
 		finish(r, 400, 0, "the envelope does not decrypt");
 	else if (error != 0)
 		finish(r, 503, REPLY_RETRY_S,
 		    "the envelope cannot be opened at the moment");
+	else if (c->verdict != COUNTERPART_AUTHORISED)
+		finish(r, 403, 0, c->refusal);
 	else
 		execute(r, plaintext, len);
 }
@@ -436,6 +462,7 @@ request_new(struct requests *rs, uint64_t handle,
 		free(r);
 		return NULL;
 	}
+	LIST_INSERT_HEAD(&rs->all, r, link);
 	rs->count++;
 	rs->body_bytes += r->data_total;
 	return r;
@@ -593,9 +620,6 @@ request_cancel(struct requests *rs, uint64_t handle)
 {
 	struct request *r = find(rs, handle);
 
-	if (r == NULL)
-		return;
-	r->reply.cancelled = true;
-	if (!r->started || r->waits)
-		request_free(r);
+	if (r != NULL)
+		cancel(r);
 }

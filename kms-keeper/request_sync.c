@@ -3,6 +3,7 @@
 #include <openssl/crypto.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 
 #include "common/err.h"
 #include "common/hex.h"
@@ -25,7 +26,8 @@ enum stage {
 };
 
 struct sync_request {
-	UT_hash_handle hh;  /* by handle */
+	UT_hash_handle hh; /* by handle, until it is cancelled */
+	LIST_ENTRY(sync_request) link;
 	struct reply reply; /* with the handle, and the counterpart, pinned */
 	struct sync_requests *owner;
 	struct counterpart_waiter waiter;
@@ -46,10 +48,13 @@ struct sync_request {
 	size_t data_credited;
 };
 
+LIST_HEAD(sync_request_list, sync_request);
+
 struct sync_requests {
 	struct keeper *keeper;
 	struct sync_requests_ops ops;
 	struct sync_request *table;
+	struct sync_request_list all; /* also the cancelled, not done */
 	size_t count;
 	size_t strangers;
 	size_t body_bytes;
@@ -92,7 +97,9 @@ sync_request_free(struct sync_request *r)
 {
 	struct sync_requests *rs = r->owner;
 
-	HASH_DEL(rs->table, r);
+	if (!r->reply.cancelled)
+		HASH_DEL(rs->table, r);
+	LIST_REMOVE(r, link);
 	rs->count--;
 	rs->strangers -= r->stranger;
 	rs->body_bytes -= r->data_total;
@@ -113,9 +120,11 @@ on_done(struct reply *reply)
 	    offsetof(struct sync_request, reply)));
 }
 
+/* The handle may serve another at once; the identity may still hold this. */
 static void
 cancel(struct sync_request *r)
 {
+	HASH_DEL(r->owner->table, r);
 	r->reply.cancelled = true;
 	if (r->stage != DECIDED)
 		sync_request_free(r);
@@ -143,9 +152,14 @@ sync_requests_cancel_all(struct sync_requests *rs)
 void
 sync_requests_free(struct sync_requests *rs)
 {
+	struct sync_request *r;
+
 	if (rs == NULL)
 		return;
 	sync_requests_cancel_all(rs);
+	/* The identity goes next, and says nothing any more. */
+	while ((r = LIST_FIRST(&rs->all)) != NULL)
+		sync_request_free(r);
 	free(rs);
 }
 
@@ -194,11 +208,17 @@ static void
 on_opened(void *arg, int error, const uint8_t *plaintext, size_t len)
 {
 	struct sync_request *r = arg;
+	const struct counterpart *c = r->reply.counterpart;
 
-	if (error == KMS_EAUTH)
+	/* Time may have passed: nobody waits, or the verdict is another. */
+	if (r->reply.cancelled)
+		sync_request_free(r);
+	else if (error == KMS_EAUTH)
 		finish(r, 400, "the envelope does not decrypt");
 	else if (error != 0)
 		finish(r, 503, "the envelope cannot be opened at the moment");
+	else if (c->verdict != COUNTERPART_AUTHORISED)
+		finish(r, 403, c->refusal);
 	else
 		serve(r, plaintext, len);
 }
@@ -414,6 +434,7 @@ sync_request_new(struct sync_requests *rs, uint64_t handle,
 		free(r);
 		return NULL;
 	}
+	LIST_INSERT_HEAD(&rs->all, r, link);
 	rs->count++;
 	return r;
 }

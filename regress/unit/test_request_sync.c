@@ -651,6 +651,72 @@ cancels(void **state)
 	assert_int_equal(fake.calls, 0);
 }
 
+/* An identity that takes its time to open, as a platform's service does. */
+static struct {
+	identity_done_fn done;
+	void *arg;
+	unsigned int calls;
+} opening;
+
+static void
+hold_open(struct identity *identity, struct agreement **agreement,
+    const struct p384_point *other, const uint8_t nonce[12],
+    const uint8_t *sealed, size_t len, identity_done_fn done, void *arg)
+{
+	(void)identity;
+	(void)agreement;
+	(void)other;
+	(void)nonce;
+	(void)sealed;
+	(void)len;
+	opening.calls++;
+	opening.done = done;
+	opening.arg = arg;
+}
+
+/* What is cancelled while it is opened leaves its handle at once, and comes to
+ * nothing; what is left of it in the end goes with the rest. */
+static void
+cancelled_while_opening(void **state)
+{
+	const struct identity_ops *ops = k->identity->ops;
+	struct identity_ops slow = *ops;
+	identity_done_fn done;
+	void *arg;
+
+	(void)state;
+	memset(&opening, 0, sizeof(opening));
+	slow.open = hold_open;
+	k->identity->ops = &slow;
+	ask(DELTA, true);
+	assert_int_equal(opening.calls, 1);
+	sync_request_cancel(k->syncs, handle);
+	assert_int_equal(sync_requests_count(k->syncs), 1);
+	done = opening.done;
+	arg = opening.arg;
+	handle--;
+	ask(DELTA, true);
+	assert_int_equal(opening.calls, 2);
+	assert_int_equal(sync_requests_count(k->syncs), 2);
+	done(arg, 0, (const uint8_t *)"{}", 2);
+	assert_int_equal(sync_requests_count(k->syncs), 1);
+	assert_int_equal(fake.calls, 0);
+	opening.done(opening.arg, KMS_EUNAVAIL, NULL, 0);
+	signed_error(503, "cannot be opened", true);
+	/* A verdict that turned meanwhile. */
+	ask(DELTA, true);
+	rig_instance(&rig, &client.wallet)->zk_verified = false;
+	run(400000);
+	make_sync(DELTA, true);
+	assert_int_equal(send_head(), 0);
+	rig_pump(&rig);
+	handle--;
+	opening.done(opening.arg, 0, (const uint8_t *)"{}", 2);
+	assert_int_equal(reply.status, 403);
+	assert_int_equal(fake.calls, 0);
+	k->identity->ops = ops;
+}
+
 /* The verdict may turn while the body comes. */
 static void
 revoked_meanwhile(void **state)
@@ -732,6 +798,7 @@ main(void)
 		TEST(room),
 		TEST(protocol),
 		TEST(cancels),
+		TEST(cancelled_while_opening),
 		TEST(revoked_meanwhile),
 		TEST(mutations),
 	};
