@@ -17,6 +17,7 @@
 #include "crypto/crypto.h"
 #include "kms-keeper/channel.h"
 #include "kms-keeper/config.h"
+#include "kms-keeper/identity_capsule.h"
 #include "kms-keeper/keeper.h"
 #include "kms-keeper/sandbox.h"
 #include "proto/ctl_client.h"
@@ -33,6 +34,7 @@
 static struct keeper_config config;
 static struct channels channels;
 static struct chan *control;
+static struct identity *capsule; /* NULL: the keys are local */
 
 static void
 draw(uint8_t *out, size_t len)
@@ -156,6 +158,67 @@ warm_libraries(void)
 	return object != NULL ? 0 : KMS_ENOMEM;
 }
 
+/* ---- keys in the platform's runtime ---- */
+
+static void
+want_connections(void *arg, unsigned int count)
+{
+	struct msg_writer w;
+
+	(void)arg;
+	chan_begin(control, &w, MSG_KEEPERKMSD_WANT, 0);
+	msg_put_u(&w, count);
+	(void)chan_end(control, &w);
+}
+
+static void
+tell_time(void *arg)
+{
+	(void)arg;
+	keeper_set_time(channels.keeper, clock_now());
+}
+
+static int
+on_descriptor(struct chan *chan, struct msg *msg, void *arg)
+{
+	int fd = msg->fd;
+
+	(void)chan;
+	(void)arg;
+	if (capsule == NULL)
+		return KMS_EPROTO;
+	msg->fd = -1;
+	return identity_capsule_take(capsule, fd);
+}
+
+/* With no entropy counted for it: ours stands on its own. */
+static void
+mix_random(void *arg, const uint8_t *bytes, size_t len)
+{
+	(void)arg;
+	RAND_add(bytes, (int)len, 0.0);
+}
+
+static void
+tick_capsule(void)
+{
+	static bool known;
+
+	identity_capsule_tick(capsule, clock_now().boot_ms);
+	if (known || !capsule->known)
+		return;
+	if (keeper_renew(&channels.keeper) != 0)
+		return;
+	known = true;
+	mark_changed(NULL);
+	channels.pushed_peers = 0;
+	if (channels.chan[CHANNEL_RPC] != NULL)
+		readiness_kick(channels.keeper->readiness);
+	log_info("wallet %s", channels.keeper->wallet_text);
+}
+
+/* ---- the loop ---- */
+
 static void
 push_figures(void)
 {
@@ -172,6 +235,8 @@ on_tick(uv_timer_t *timer)
 	static unsigned int ticks;
 
 	(void)timer;
+	if (capsule != NULL)
+		tick_capsule();
 	keeper_tick(channels.keeper, clock_now());
 	if (++ticks % PUSH_TICKS == 0)
 		push_figures();
@@ -252,16 +317,39 @@ static const struct chan_handler control_handlers[] = {
 	{ MSG_KMSDKEEPER_AUDIT, on_audit },
 	{ MSG_KMSDKEEPER_AUDIT_SIGN, on_audit_sign },
 	{ MSG_KMSDKEEPER_CHANNEL, on_channel },
+	{ MSG_KMSDKEEPER_DESCRIPTOR, on_descriptor },
 	{ MSG_KMSDKEEPER_ASK, channel_control_ask },
 	{ 0, NULL },
 };
 
+static int
+make_identity(uv_loop_t *loop, struct identity **identity)
+{
+	static const char prefix[] = "capsule http://";
+	const struct identity_capsule_config settings = {
+		.host = config.identity + strlen(prefix),
+		.loop = loop,
+		.want = want_connections,
+		.changed = mark_changed,
+		.before = tell_time,
+		.mix = mix_random,
+		.random = fill_random,
+	};
+	int error;
+
+	if (strncmp(config.identity, prefix, strlen(prefix)) != 0)
+		return identity_local_new(
+		    FD_IDENTITY, fill_random, NULL, identity);
+	error = identity_capsule_new(&settings, identity);
+	capsule = error == 0 ? *identity : NULL;
+	return error;
+}
+
 static void
-make_keeper(void)
+make_keeper(uv_loop_t *loop)
 {
 	struct identity *identity;
-	int error =
-	    identity_local_new(FD_IDENTITY, fill_random, NULL, &identity);
+	int error = make_identity(loop, &identity);
 
 	if (error == 0)
 		error = keeper_new(
@@ -270,7 +358,8 @@ make_keeper(void)
 		ctl_client_fail(
 		    NULL, "making the keeper: %s", kms_strerror(error));
 	(void)close(FD_IDENTITY);
-	log_info("wallet %s", channels.keeper->wallet_text);
+	if (identity->known)
+		log_info("wallet %s", channels.keeper->wallet_text);
 }
 
 static void
@@ -308,9 +397,9 @@ main(void)
 		ctl_client_fail(NULL,
 		    "the cryptographic library does not "
 		    "start");
-	make_keeper();
 	if (uv_loop_init(&loop) != 0)
 		ctl_client_fail(NULL, "the event loop cannot be made");
+	make_keeper(&loop);
 	start_loop(&loop);
 	if (sandbox_enter(&keeper_sandbox, &config.sandbox, missing) != 0)
 		ctl_client_fail(control, "sandbox: %s", missing);

@@ -16,6 +16,8 @@ kms-keeper_SRC := kms-keeper/main.c kms-keeper/sandbox.c kms-keeper/config.c \
 	kms-keeper/handover_offer.c kms-keeper/cluster.c \
 	kms-keeper/cluster_engine.c kms-keeper/cluster_peers.c \
 	kms-keeper/identity.c kms-keeper/identity_local.c \
+	kms-keeper/identity_capsule.c kms-keeper/capsule_pool.c \
+	kms-keeper/capsule_http.c kms-keeper/capsule_json.c \
 	kms-keeper/at_rest.c kms-keeper/derive.c kms-keeper/nonce.c \
 	kms-keeper/replay.c kms-keeper/seal.c kms-keeper/transaction.c \
 	kms-keeper/store.c kms-keeper/store_changes.c kms-keeper/store_heap.c \

@@ -153,6 +153,14 @@ conf_identity_file(const struct conf *conf)
 	return strncmp(text, "local /", 7) == 0 ? text + 6 : NULL;
 }
 
+const char *
+conf_identity_url(const struct conf *conf)
+{
+	const char *text = conf_text(conf, CONF_IDENTITY);
+
+	return strncmp(text, "capsule ", 8) == 0 ? text + 8 : NULL;
+}
+
 int
 conf_is_given(const struct conf *conf, enum conf_id id)
 {

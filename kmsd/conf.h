@@ -175,6 +175,9 @@ int conf_is(const struct conf *conf, enum conf_id id, const char *text);
 /* The path behind "local ", or NULL. */
 const char *conf_identity_file(const struct conf *conf);
 
+/* The URL behind "capsule ", or NULL. */
+const char *conf_identity_url(const struct conf *conf);
+
 /* Whether it stands in the file, the environment or the command line. */
 int conf_is_given(const struct conf *conf, enum conf_id id);
 
@@ -214,6 +217,11 @@ int conf_value_parse(const struct conf_row *row, const char *text,
 /* A SOCKET value, which conf_value_parse has accepted. */
 int conf_socket_parse(
     const char *text, struct sockaddr_storage *address, socklen_t *len);
+
+/* The URL of an identity service: "http://" and a loopback address with its
+ * port, nothing else. KMS_EINVAL. */
+int conf_capsule_parse(
+    const char *url, struct sockaddr_storage *address, socklen_t *len);
 
 /* User and group of a role when started as root. KMS_ENOENT: no such user. */
 int conf_user(

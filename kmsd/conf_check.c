@@ -35,12 +35,6 @@ is_enclave(const struct conf *conf)
 	return conf_is(conf, CONF_ENVIRONMENT, "enclave");
 }
 
-static int
-has_capsule(const struct conf *conf)
-{
-	return strncmp(conf_text(conf, CONF_IDENTITY), "capsule ", 8) == 0;
-}
-
 /* ---- numbers ---- */
 
 /*
@@ -126,11 +120,24 @@ check_sizes(struct conf *conf)
 	at_most(conf, CONF_MAX_VALUE_SIZE, CONF_MAX_APP_STORAGE);
 	if (conf_number(conf, CONF_MAX_STORE) != 0)
 		at_most(conf, CONF_MAX_APP_STORAGE, CONF_MAX_STORE);
-	if (has_capsule(conf) &&
-	    conf_number(conf, CONF_MAX_SYNC_BODY) > CAPSULE_BODY_MAX)
-		conf_expected(conf, CONF_MAX_SYNC_BODY,
-		    "expected at most 10M with a capsule identity, got %s",
-		    conf_text(conf, CONF_MAX_SYNC_BODY));
+}
+
+/* What the identity service could not be sent is of no use. */
+static void
+check_capsule_sizes(struct conf *conf)
+{
+	static const enum conf_id bodies[] = { CONF_MAX_BODY,
+		CONF_MAX_SYNC_BODY };
+
+	if (conf_identity_url(conf) == NULL)
+		return;
+	for (size_t i = 0; i < sizeof(bodies) / sizeof(bodies[0]); i++) {
+		if (conf_number(conf, bodies[i]) > CAPSULE_BODY_MAX)
+			conf_expected(conf, bodies[i],
+			    "expected at most 10M with a capsule identity, got "
+			    "%s",
+			    conf_text(conf, bodies[i]));
+	}
 }
 
 static void
@@ -158,7 +165,6 @@ static void
 check_enclave(struct conf *conf)
 {
 	const struct conf_value *rpc = &conf->values[CONF_RPC_URL];
-	const char *identity = conf_text(conf, CONF_IDENTITY);
 	const char *node = conf_text(conf, CONF_NODE_URL);
 	char shown[CONF_SHOWN_LEN];
 
@@ -173,10 +179,6 @@ check_enclave(struct conf *conf)
 		conf_expected(conf, CONF_NODE_URL,
 		    "expected an https URL in an enclave, got %s",
 		    conf_shown(&conf_rows[CONF_NODE_URL], node, shown));
-	if (has_capsule(conf) && !conf_url_is_loopback(identity + 8))
-		conf_expected(conf, CONF_IDENTITY,
-		    "expected a capsule on loopback in an enclave, got %s",
-		    conf_shown(&conf_rows[CONF_IDENTITY], identity, shown));
 	for (size_t i = 0; i < rpc->count; i++) {
 		const char *url = rpc->items[i].text;
 
@@ -308,6 +310,7 @@ conf_check_values(struct conf *conf)
 {
 	check_required(conf);
 	check_sizes(conf);
+	check_capsule_sizes(conf);
 	check_times(conf);
 	check_enclave(conf);
 	check_rpc_urls(conf);

@@ -271,7 +271,7 @@ void
 conf_finish(struct conf *conf, const char *https_proxy)
 {
 	/* The identity service takes requests of 10 MiB. */
-	if (strncmp(conf_text(conf, CONF_IDENTITY), "capsule ", 8) == 0)
+	if (conf_identity_url(conf) != NULL)
 		set_default(conf, CONF_MAX_SYNC_BODY, "10M");
 	for (size_t id = 0; id < CONF_COUNT; id++) {
 		if (conf_rows[id].value != NULL)

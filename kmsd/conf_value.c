@@ -243,15 +243,39 @@ is_network(const char *text)
 	    (slash == NULL || (bits <= 128 && is_base(address, 16, bits)));
 }
 
+int
+conf_capsule_parse(
+    const char *url, struct sockaddr_storage *address, socklen_t *len)
+{
+	const struct sockaddr_in *v4 = (struct sockaddr_in *)(void *)address;
+	const struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)(void *)address;
+
+	if (strncmp(url, "http://", 7) != 0 ||
+	    conf_socket_parse(url + 7, address, len) != 0)
+		return KMS_EINVAL;
+	if (address->ss_family == AF_INET6)
+		return IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr) &&
+			v6->sin6_port != 0
+		    ? 0
+		    : KMS_EINVAL;
+	return ntohl(v4->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET &&
+		v4->sin_port != 0
+	    ? 0
+	    : KMS_EINVAL;
+}
+
 static int
 is_identity(const char *text)
 {
+	struct sockaddr_storage address;
+	socklen_t len;
+
 	if (strcmp(text, "local") == 0)
 		return 1;
 	if (strncmp(text, "local /", 7) == 0)
 		return 1;
-	return strncmp(text, "capsule ", 8) == 0 && is_url(text + 8) &&
-	    strlen(text) < 256;
+	return strncmp(text, "capsule ", 8) == 0 &&
+	    conf_capsule_parse(text + 8, &address, &len) == 0;
 }
 
 static int
@@ -328,7 +352,8 @@ conf_value_parse(const struct conf_row *row, const char *text, uint64_t *number,
 		*expected = "a user's name, a UID or UID:GID other than root's";
 		return is_user(text) ? 0 : KMS_EINVAL;
 	case CONF_KIND_IDENTITY:
-		*expected = "local, local /FILE or capsule URL";
+		*expected = "local, local /FILE or capsule "
+			    "http://127.0.0.1:PORT (a loopback address)";
 		return is_identity(text) ? 0 : KMS_EINVAL;
 	}
 	return KMS_EINVAL;

@@ -11,6 +11,7 @@
 #include "common/log.h"
 #include "kmsd/child.h"
 #include "kmsd/control.h"
+#include "kmsd/supply.h"
 #include "kmsd/usage.h"
 
 #define METRICS_MS 1000
@@ -30,6 +31,7 @@ struct supervisor {
 	enum phase phase;
 	int status; /* exit status of kmsd */
 	struct child children[ROLES];
+	struct supply *supply; /* NULL: the keys are local */
 	uv_signal_t on_child, on_term, on_int, on_hup, on_usr1, on_usr2;
 	uv_timer_t sign_timer; /* a stop that waits for the last signature */
 	uv_timer_t metrics_timer;
@@ -146,6 +148,38 @@ pass_channel(struct supervisor *s, struct child *child)
 	child->keeper_end = -1;
 	/* Only one descriptor may wait in a channel. */
 	chan_flush_blocking(keeper->control, 1000);
+}
+
+/* A connection to the identity service, for the keeper. */
+static int
+pass_connection(void *arg, int fd)
+{
+	struct supervisor *s = arg;
+	struct child *keeper = &s->children[ROLE_KEEPER];
+	struct msg_writer w;
+	int error;
+
+	if (keeper->state != CHILD_READY) {
+		(void)close(fd);
+		return KMS_ECLOSED;
+	}
+	chan_begin(keeper->control, &w, MSG_KMSDKEEPER_DESCRIPTOR, 0);
+	error = chan_end_fd(keeper->control, &w, fd);
+	/* Only one descriptor may wait in a channel. */
+	chan_flush_blocking(keeper->control, 1000);
+	return error;
+}
+
+static int
+on_want(struct chan *chan, struct msg *msg, void *arg)
+{
+	const struct child *child = arg;
+	const struct supervisor *s = child->owner;
+
+	(void)chan;
+	if (child->role != ROLE_KEEPER || s->supply == NULL)
+		return KMS_EPROTO;
+	return supply_want(s->supply, msg->v[0].u);
 }
 
 static void
@@ -339,6 +373,7 @@ static const struct chan_handler handlers[] = {
 	{ MSG_CHILDKMSD_FAILED, on_failed },
 	{ MSG_CHILDKMSD_METRICS, on_metrics },
 	{ MSG_KEEPERKMSD_AUDIT, on_audit },
+	{ MSG_KEEPERKMSD_WANT, on_want },
 	{ 0, NULL },
 };
 
@@ -409,7 +444,11 @@ on_kill_timer(uv_timer_t *timer)
 static void
 end_child(struct child *child)
 {
+	const struct supervisor *s = child->owner;
+
 	(void)uv_timer_stop(&child->timer);
+	if (child->role == ROLE_KEEPER)
+		supply_reset(s->supply);
 	if (child->pid <= 0)
 		return;
 	child_end(child);
@@ -531,6 +570,8 @@ child_died(struct child *child, int status)
 		chan_read_last(child->control);
 	(void)uv_timer_stop(&child->timer);
 	child_reaped(child);
+	if (child->role == ROLE_KEEPER)
+		supply_reset(s->supply);
 	if (s->phase == PHASE_FIRST_START)
 		fail_start(s, what);
 	if (s->phase == PHASE_STOPPING || s->phase == PHASE_REPLACING) {
@@ -594,6 +635,16 @@ on_stop_signal(uv_signal_t *handle, int signum)
 		(void)uv_timer_start(&s->sign_timer, on_sign_timer, SIGN_MS, 0);
 	else
 		stop_all(s, PHASE_STOPPING);
+}
+
+static int
+open_supply(struct supervisor *s)
+{
+	const char *url = conf_identity_url(s->machine->conf);
+
+	return url == NULL
+	    ? 0
+	    : supply_new(s->loop, url, pass_connection, s, &s->supply);
 }
 
 static int
@@ -674,12 +725,14 @@ supervise_run(
 	s->machine = machine;
 	usage_started(LABEL_process_KMSD);
 	s->reload = reload;
-	if (open_handles(s) != 0 || open_control(s) != 0) {
+	if (open_handles(s) != 0 || open_control(s) != 0 ||
+	    open_supply(s) != 0) {
 		log_error("the event loop: %s", strerror(errno));
 		return 1;
 	}
 	for (size_t r = 0; r < ROLES && s->phase == PHASE_FIRST_START; r++)
 		start_child(&s->children[r]);
 	(void)uv_run(loop, UV_RUN_DEFAULT);
+	supply_free(s->supply);
 	return s->status;
 }

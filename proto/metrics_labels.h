@@ -65,6 +65,16 @@
 	LABEL(peer_failure, TOO_BIG, "too_big")                                \
 	LABEL(peer_failure, BUSY, "busy")
 
+/* Calls to the identity service (PROTOCOL.md section 10) */
+#define LABELS_identity_call(LABEL)                                            \
+	LABEL(identity_call, ADDRESS, "address")                               \
+	LABEL(identity_call, PUBLIC_KEY, "public_key")                         \
+	LABEL(identity_call, RANDOM, "random")                                 \
+	LABEL(identity_call, SIGN, "sign")                                     \
+	LABEL(identity_call, SIGN_TX, "sign-tx")                               \
+	LABEL(identity_call, DECRYPT, "decrypt")                               \
+	LABEL(identity_call, ENCRYPT, "encrypt")
+
 /* What became of a record that replication sent or was sent. */
 #define LABELS_result(LABEL)                                                   \
 	LABEL(result, PUSHED, "pushed")                                        \
@@ -103,6 +113,7 @@ LABEL_SET_ENUM(cache)
 LABEL_SET_ENUM(chain_error)
 LABEL_SET_ENUM(peer_failure)
 LABEL_SET_ENUM(peer_kind)
+LABEL_SET_ENUM(identity_call)
 LABEL_SET_ENUM(result)
 enum {
 	LABELS_route_COUNT = METRICS_ROUTES,

@@ -15,6 +15,7 @@
 #define MSG_CHUNK_MAX 65536   /* largest piece of a body in one frame */
 #define MSG_WINDOW 262144     /* bytes of one body under way without credit */
 #define MSG_ENDPOINT_ANY 255  /* kms-chain chooses the endpoint */
+#define MSG_WANT_MAX 8	      /* connections asked of kmsd at once */
 
 enum msg_type {
 #define MSG(name, number, ...) MSG_##name = number,

@@ -103,6 +103,16 @@ values_are_exact(void **state)
 		{ CONF_IDENTITY, "local /etc/id", 0 },
 		{ CONF_IDENTITY, "local id", -1 },
 		{ CONF_IDENTITY, "capsule http://127.0.0.1:18000", 0 },
+		{ CONF_IDENTITY, "capsule http://[::1]:18000", 0 },
+		{ CONF_IDENTITY, "capsule http://127.1.2.3:1", 0 },
+		{ CONF_IDENTITY, "capsule https://127.0.0.1:18000", -1 },
+		{ CONF_IDENTITY, "capsule http://127.0.0.1", -1 },
+		{ CONF_IDENTITY, "capsule http://127.0.0.1:0", -1 },
+		{ CONF_IDENTITY, "capsule http://127.0.0.1:18000/", -1 },
+		{ CONF_IDENTITY, "capsule http://localhost:18000", -1 },
+		{ CONF_IDENTITY, "capsule http://10.0.0.1:18000", -1 },
+		{ CONF_IDENTITY, "capsule http://[::2]:18000", -1 },
+		{ CONF_IDENTITY, "capsule http://a@127.0.0.1:18000", -1 },
 		{ CONF_IDENTITY, "capsule", -1 }, { CONF_USER_NET, "0", -1 },
 		{ CONF_USER_NET, "12:13", 0 }, { CONF_USER_NET, "12:", -1 },
 		{ CONF_USER_NET, "_kms-net", 0 }, { CONF_USER_NET, "a b", -1 },
@@ -190,19 +200,18 @@ static const struct broken {
 	    "f:7: replica-timeout: expected at most request-timeout (10s), "
 	    "got 20s\n" },
 	{ BASE RPC "identity capsule http://127.0.0.1:18000\n"
-		   "max-sync-body 50M\n",
+		   "max-sync-body 50M\nmax-body 11M\n",
 	    { NULL },
+	    "f:9: max-body: expected at most 10M with a capsule identity, got "
+	    "11M\n"
 	    "f:8: max-sync-body: expected at most 10M with a capsule "
 	    "identity, got 50M\n" },
 	{ ENCLAVE "rpc-url http://10.1.1.1/\nrpc-url http://127.0.0.1.x/p/k\n"
-		  "sandbox report\nnode-url http://n/\n"
-		  "identity capsule http://10.0.0.1:18000\n",
+		  "sandbox report\nnode-url http://n/\n",
 	    { NULL },
 	    "f:7: sandbox: expected require in an enclave, got report\n"
 	    "f:8: node-url: expected an https URL in an enclave, got "
 	    "http://n/\n"
-	    "f:9: identity: expected a capsule on loopback in an enclave, got "
-	    "capsule http://10.0.0.1:18000\n"
 	    "f:5: rpc-url: expected https, or http to loopback, in an "
 	    "enclave, got http://10.1.1.1/\n"
 	    "f:6: rpc-url: expected https, or http to loopback, in an "
