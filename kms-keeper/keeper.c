@@ -287,6 +287,11 @@ keeper_renew(struct keeper **keeper)
 
 	if (error != 0)
 		return error;
+	/* The trail goes on where it is. */
+	audit_free(made->audit);
+	made->audit = old->audit;
+	made->seen = old->seen;
+	old->audit = NULL;
 	old->identity = NULL;
 	keeper_free(old);
 	*keeper = made;

@@ -1,12 +1,15 @@
 # Sourced by end-to-end tests: a chain, a node, and what they need. O is the
-# build directory. Everything runs on free ports of the loopback, below one
-# temporary directory, and is gone when the test ends.
+# build directory. With KMS_TEST_IDENTITY=capsule the node's keys are in
+# simcapsule. Everything runs on free ports of the loopback, below one temporary
+# directory, and is gone when the test ends.
 # shellcheck shell=bash
 set -u
 O=${O:-build/gcc}
 KMSCTL=$O/bin/kmsctl
+IDENTITY=${KMS_TEST_IDENTITY:-local}
+unset KMS_TEST_IDENTITY # kmsd knows no such keyword
 D=$(mktemp -d "${TMPDIR:-/tmp}/kms-test.XXXXXX") || exit 1
-CHAIN_PID='' NODE_PID='' TAMPER_PID=''
+CHAIN_PID='' NODE_PID='' TAMPER_PID='' CAPSULE_PID=''
 
 cleanup() {
 	local status=$?
@@ -14,6 +17,7 @@ cleanup() {
 	[ -n "$NODE_PID" ] && kill -TERM "$NODE_PID" 2>/dev/null
 	[ -n "$CHAIN_PID" ] && kill -TERM "$CHAIN_PID" 2>/dev/null
 	[ -n "$TAMPER_PID" ] && kill -TERM "$TAMPER_PID" 2>/dev/null
+	[ -n "$CAPSULE_PID" ] && kill -TERM "$CAPSULE_PID" 2>/dev/null
 	if [ "$status" -ne 0 ]; then
 		echo "---- node log"
 		tail -n 60 "$D/node.log" 2>/dev/null
@@ -88,6 +92,16 @@ CONF
 	cat >>"$D/kmsd.conf"
 }
 
+# start_capsule: simcapsule with the node's keys, and the node told to use it
+start_capsule() {
+	[ -z "$CAPSULE_PID" ] || return 0
+	regress/tools/simcapsule "$D/node.json" >"$D/capsule.log" 2>&1 &
+	CAPSULE_PID=$!
+	until_true 10 grep -q 'listening on' "$D/capsule.log" || fail "simcapsule does not start"
+	CAPSULE=$(sed -n 's/listening on \([^,]*\),.*/\1/p' "$D/capsule.log")
+	sed -i "s|^identity local $D/node.json$|identity capsule $CAPSULE|" "$D/kmsd.conf"
+}
+
 # start_kmsd: with $D/kmsd.conf, without waiting
 start_kmsd() {
 	${KMSD_WRAP:-} "$O/bin/kmsd" ${KMSD_OPTIONS:-} -f "$D/kmsd.conf" >>"$D/node.log" 2>&1 &
@@ -110,6 +124,7 @@ start_node() {
 		"$KMSCTL" --identity "$D/node.json" sim register --app 49 --url "$NODE" >/dev/null ||
 		    fail "registering the node"
 	fi
+	[ "$IDENTITY" = local ] || start_capsule
 	start_kmsd
 	until_true "${READY_SECONDS:-15}" ready_or_dead || fail "the node does not become ready"
 	kill -0 "$NODE_PID" 2>/dev/null || fail "kmsd ended"

@@ -21,8 +21,8 @@ import urllib.parse
 
 import netns as namespaces
 from deployed_peer import DeployedPeer
-from probe import (App, Chain, Node, Refused, alive, check, children_of,
-                   free_port, keccak256, program, until)
+from probe import (CAPSULE, App, Capsule, Chain, Node, Refused, alive, check,
+                   children_of, free_port, keccak256, program, until)
 from tcp_proxy import TcpProxy
 
 KMS_APP = 49
@@ -88,7 +88,7 @@ class ClusterNode(Node):
         self.cluster, self.number, self.chain = cluster, number, None
         self.dir = f"{cluster.dir}/node{number}"
         os.mkdir(self.dir, 0o755)
-        self.process = self.space = self.proxy = None
+        self.process = self.space = self.proxy = self.capsule = None
         self.libexec, self.user, self.wrap = None, None, ()
         self.kmsd, self.seen = program("kmsd"), set()
         self.prefix = ()
@@ -105,8 +105,10 @@ class ClusterNode(Node):
         self.identity = f"{self.dir}/node.json"
         self.env = dict(os.environ, KMS_RPC=cluster.chain.url,
                         KMS_NODE=self.url)
-        self.write_conf(cluster.chain.url, conf)
         self.kmsctl("keygen", "--out", self.identity)
+        if CAPSULE:
+            self.capsule = Capsule(self.dir, self.identity, self.prefix)
+        self.write_conf(cluster.chain.url, conf)
         with open(self.identity) as f:
             self.wallet = json.load(f)["wallet"].lower()
 
@@ -164,6 +166,8 @@ class ClusterNode(Node):
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+        if self.capsule:
+            self.capsule.kill()
         if self.proxy:
             self.proxy.close()
         if self.space:
