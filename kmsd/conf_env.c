@@ -15,7 +15,7 @@
 #define PREFIX_LEN 4
 
 /* Of kmsctl(1); those that it shares with keywords are not here. */
-static const char *const foreign[] = { "KMS_NODE", "KMS_RPC" };
+static const char *const foreign[] = { "KMS_NODE", "KMS_RPC", "KMS_CONTROL" };
 
 static void
 make_variable(const char *keyword, char out[CONF_VARIABLE_LEN])

@@ -342,6 +342,7 @@ the_environment_is_second(void **state)
 		(char[]){ "KMS_TRUSTED_PROXY=10.0.0.0/8" },
 		(char[]){ "PATH=/bin" }, (char[]){ "KMSX=1" },
 		(char[]){ "KMS_NODE=http://n/" }, (char[]){ "KMS_RPC=x" },
+		(char[]){ "KMS_CONTROL=s" },
 		/* what an orchestrator says of services kms and kms-node */
 		(char[]){ "KMS_SERVICE_HOST=10.0.0.1" },
 		(char[]){ "KMS_SERVICE_PORT_HTTP=80" },
