@@ -160,6 +160,24 @@ is_outdated(const struct exchange *x)
 	return !x->proof.bound && x->node->ours;
 }
 
+/*
+ * Take an envelope's nonce into the peer's replay window, unless both ways are
+ * bound: an answer is then signed over this request's signature and its own
+ * content, so that no other can stand in for it, and nothing unbound is taken
+ * from the peer. What nodes say to each other would fill any window. KMS_E*.
+ */
+static int
+remember(const struct exchange *x, const uint8_t nonce[AEAD_NONCE_LEN])
+{
+	int error;
+
+	if (x->must_bind)
+		return 0;
+	error = counterpart_remember(x->counterpart, nonce, x->calls->now);
+	/* A v2 request can do without room, and so can what it leads to. */
+	return error != KMS_EREPLAY && x->proof.bound ? 0 : error;
+}
+
 /* The next operation with this counterpart makes its agreement. */
 static void
 count_agreement(const struct exchange *x)
@@ -217,11 +235,9 @@ on_opened(void *arg, int error, const uint8_t *plaintext, size_t len)
 		fail_answer(x, KMS_EAUTH, outdated);
 		return;
 	}
-	/* Only what does decrypt takes room in the window. A bound answer is
-	 * one to this request, also when the window is full. */
-	error = counterpart_remember(
-	    x->counterpart, x->answer_nonce, x->calls->now);
-	if (error == KMS_EREPLAY || (error != 0 && !x->proof.bound)) {
+	/* Only what does decrypt takes room in the window. */
+	error = remember(x, x->answer_nonce);
+	if (error != 0) {
 		metrics[METRIC_KEEPER_REPLAYS] += error == KMS_EREPLAY;
 		fail_answer(x, error,
 		    error == KMS_EREPLAY
@@ -488,8 +504,8 @@ on_sealed(void *arg, int error, const uint8_t *sealed, size_t len)
 	}
 	/* The key is the same both ways: this must not come back as an answer
 	 * (section 2, replay window). */
-	error = counterpart_remember(x->counterpart, sealed, x->calls->now);
-	if (error == KMS_EREPLAY || (error != 0 && !x->proof.bound)) {
+	error = remember(x, sealed);
+	if (error != 0) {
 		fail_step(x, error, "remembering the request's envelope");
 		return;
 	}

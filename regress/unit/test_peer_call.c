@@ -662,8 +662,8 @@ keep_envelope(struct peer_reply *reply)
 	(void)snprintf(old.nonce, sizeof(old.nonce), "%s", reply->nonce);
 }
 
-/* Answer the request that waits with that envelope as the peer's own, signed
- * as its word: for v2 this takes a peer that repeats itself. */
+/* Answer the request that waits with that envelope, under a fresh signature of
+ * the peer: a v1 one says nothing of the envelope. */
 static void
 answer_with_old(void)
 {
@@ -684,51 +684,139 @@ answer_with_old(void)
 }
 
 static void
-repeated(bool reflect)
+repeated_v1(bool reflect)
 {
+	t.deployed = true;
 	t.tamper = keep_envelope;
 	call();
-	succeeded(!t.deployed);
+	succeeded(false);
 	t.tamper = NULL;
 	old.reflect = reflect;
 	metrics[METRIC_KEEPER_REPLAYS] = 0;
 	ask();
 	answer_one();
 	answer_with_old();
-	ended(KMS_EREPLAY, 200, !t.deployed, "received or sent before");
+	ended(KMS_EREPLAY, 200, false, "received or sent before");
 	assert_int_equal(metrics[METRIC_KEEPER_REPLAYS], 1);
 	free(old.data);
 	memset(&old, 0, sizeof(old));
 }
 
 static void
-replayed_answer(void **state)
-{
-	(void)state;
-	repeated(false);
-}
-
-static void
 replayed_answer_v1(void **state)
 {
 	(void)state;
-	t.deployed = true;
-	repeated(false);
-}
-
-static void
-reflected_request(void **state)
-{
-	(void)state;
-	repeated(true);
+	repeated_v1(false);
 }
 
 static void
 reflected_request_v1(void **state)
 {
 	(void)state;
+	repeated_v1(true);
+}
+
+static struct peer_reply kept;
+
+static void
+keep_reply(struct peer_reply *reply)
+{
+	if (reply->kind != PEER_REPLY_ENVELOPE)
+		return;
+	free(kept.data);
+	kept = *reply;
+	kept.data = malloc(reply->data_len);
+	assert_non_null(kept.data);
+	memcpy(kept.data, reply->data, reply->data_len);
+}
+
+/* Of the signatures of a bound answer neither holds for another request. */
+static void
+repeat_reply(struct peer_reply *reply)
+{
+	char fresh[sizeof(reply->signature)];
+
+	if (reply->kind != PEER_REPLY_ENVELOPE)
+		return;
+	memcpy(fresh, reply->signature, sizeof(fresh));
+	free(reply->data);
+	*reply = kept;
+	kept.data = NULL;
+	if (old.reflect)
+		memcpy(reply->signature, fresh, sizeof(fresh));
+}
+
+static void
+replayed_answer(void **state)
+{
+	static const char *const parts[] = { "X-KMS-Peer-Signature: expected",
+		"X-KMS-Response-Signature-V2: expected" };
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		t.tamper = keep_reply;
+		call();
+		succeeded(true);
+		old.reflect = i > 0;
+		t.tamper = repeat_reply;
+		call();
+		ended(KMS_EAUTH, 200, false, parts[i]);
+	}
+	memset(&old, 0, sizeof(old));
+}
+
+/* The request itself in the place of the envelope that was signed. */
+static void
+reflected_request(void **state)
+{
+	struct peer_reply reply = { 0 };
+	struct posted p;
+
+	(void)state;
+	call();
+	succeeded(true);
+	ask();
+	answer_one();
+	p = take_post(0);
+	assert_int_equal(p.kind, PEER_SYNC);
+	seal_reply(&t.peer, t.answer, &reply);
+	sign_reply(&p, &reply);
+	free(reply.data);
+	reply.data = malloc(p.data_len);
+	assert_non_null(reply.data);
+	memcpy(reply.data, p.data, p.data_len);
+	reply.data_len = p.data_len;
+	(void)snprintf(reply.nonce, sizeof(reply.nonce), "%s", p.nonce);
+	deliver(&p, &reply);
+	ended(KMS_EAUTH, 200, false, "X-KMS-Response-Signature-V2: expected");
+}
+
+/* What is said to one of ours, and by it, takes no room in its window. */
+static void
+windows_of_ours(void **state)
+{
+	size_t begun;
+
+	(void)state;
+	call();
+	succeeded(true);
+	assert_true(ours());
+	begun = counterparts_replay_count(t.cs);
+	assert_in_range(begun, 0, 1); /* it was not known to be ours then */
+	for (int i = 0; i < 20; i++) {
+		call();
+		succeeded(true);
+	}
+	assert_int_equal(counterparts_replay_count(t.cs), begun);
+	/* Of one that is not, both are kept. */
+	peer_calls_keep(t.calls, NULL, 0);
 	t.deployed = true;
-	repeated(true);
+	call();
+	succeeded(false);
+	begun = counterparts_replay_count(t.cs);
+	call();
+	succeeded(false);
+	assert_int_equal(counterparts_replay_count(t.cs), begun + 2);
 }
 
 /* ---- nonces, failures, bounds -------------------------------------------- */
@@ -1355,6 +1443,7 @@ main(void)
 		TEST(replayed_answer_v1),
 		TEST(reflected_request),
 		TEST(reflected_request_v1),
+		TEST(windows_of_ours),
 		TEST(malformed_nonces),
 		TEST(failures),
 		TEST(no_kms_chain),
