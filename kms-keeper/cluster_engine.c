@@ -64,8 +64,10 @@ on_outcome(void *arg, uint64_t id, const struct peer_outcome *outcome)
 	};
 
 	(void)id;
-	/* Of one that signs its refusals, others' are worth nothing. */
+	/* Of one that signs its refusals, others' are worth nothing; but of
+	 * the size of a body kms-net judges, which cannot sign. */
 	if (outcome->error != 0 && !outcome->authentic &&
+	    outcome->status != 413 &&
 	    peer_calls_is_ours(cluster->calls, &message->wallet))
 		told.status = 0;
 	note_error(cluster_peer_find(cluster, &message->wallet), outcome);

@@ -130,6 +130,7 @@ void
 sync_void(struct sync *sync, struct sync_peer *peer, int64_t at_ms)
 {
 	peer->needs_repair = true;
+	peer->push.taken = 0; /* it may be another program now */
 	peer->incarnation = ++sync->last_incarnation;
 	sync_repair_stop(peer);
 	peer->repair.due_ms = at_ms;

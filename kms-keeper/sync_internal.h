@@ -69,7 +69,10 @@ struct push {
 	unsigned int failures, rejections;
 	size_t limit;		 /* records a batch, while halved */
 	size_t sent;		 /* records in the batch */
+	size_t bytes;		 /* of it */
+	size_t taken;		 /* bytes that it has taken at once, ever */
 	struct refused *retried; /* the batch is this one again */
+	bool again;		 /* so was the last one */
 	struct push_entry *entries;
 	size_t entry_count, entry_size;
 	struct refused_list refused; /* the next to retry first */

@@ -12,7 +12,8 @@
 #define REJECTED_WHOLE_TRIES 3
 #define REJECTED_GAP_MS 50
 #define UNSUPPORTED_TRIES 3
-#define VISITS_A_STEP 4 /* times batch_records, to pass over held ones */
+#define ALWAYS_TAKEN 16384 /* bytes of a message no node is too small for */
+#define VISITS_A_STEP 4	   /* times batch_records, to pass over held ones */
 
 /* ---- life ---------------------------------------------------------------- */
 
@@ -215,7 +216,9 @@ batch_send(struct sync *sync, struct sync_peer *peer, size_t count,
 {
 	struct push *push = &peer->push;
 
+	push->again = push->retried != NULL;
 	push->sent = count;
+	push->bytes = sync->body.len;
 	push->sent_ms = now.boot_ms;
 	sync->stats.records_pushed += count;
 	push->id = sync_send(sync, peer);
@@ -283,33 +286,58 @@ batch_record(
 	return found;
 }
 
-/* Keep it to try again later; when there are too many, comparing finds it. */
-static void
-refused_keep(struct sync_peer *peer, struct kms_time now)
+static bool
+refused_is_kept(const struct push *push, const struct store_record *record)
+{
+	const struct refused *refused;
+
+	TAILQ_FOREACH (refused, &push->refused, link) {
+		if (refused->app_id == record->app_id &&
+		    refused->key_len == record->key_len &&
+		    memcmp(refused->key, record->key, record->key_len) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Keep the one record of the batch to try it again later; false: there are
+ * too many. */
+static bool
+refused_keep(struct sync_peer *peer, const char *why, struct kms_time now)
 {
 	struct push *push = &peer->push;
 	struct store_record record;
 	struct refused *refused = NULL;
 
-	if (!batch_record(peer, now, &record))
-		return;
-	log_warn("sync: %s rejects a record of app %llu (%zu bytes of key), "
+	if (!batch_record(peer, now, &record) || refused_is_kept(push, &record))
+		return true;
+	log_warn("sync: %s %s a record of app %llu (%zu bytes of key), "
 		 "to be tried again",
-	    peer->wallet, (unsigned long long)record.app_id, record.key_len);
+	    peer->wallet, why, (unsigned long long)record.app_id,
+	    record.key_len);
 	if (push->refused_count < REFUSED_MAX &&
 	    record.key_len <= REFUSED_KEY_MAX)
 		refused = calloc(1, sizeof(*refused) + record.key_len);
-	if (refused == NULL) {
-		peer->needs_repair = true;
-		peer->repair.due_ms = now.boot_ms + REFUSED_RETRY_MS;
-		return;
-	}
+	if (refused == NULL)
+		return false;
 	refused->app_id = record.app_id;
 	refused->key_len = (uint32_t)record.key_len;
 	memcpy(refused->key, record.key, record.key_len);
 	refused->retry_ms = now.boot_ms + REFUSED_RETRY_MS;
 	refused_place(push, refused);
 	push->refused_count++;
+	return true;
+}
+
+static bool
+has_work(const struct sync_peer *peer)
+{
+	/* The time does not matter: whether there is a record does. */
+	static const struct kms_time any;
+	struct store_record record;
+
+	return !peer->push.greeted ||
+	    store_cursor_peek(&peer->push.cursor[peer->push.at], any, &record);
 }
 
 /* Send the first that is due once more; false: there is none. */
@@ -320,7 +348,9 @@ refused_send(struct sync *sync, struct sync_peer *peer, struct kms_time now)
 	struct refused *refused = TAILQ_FIRST(&push->refused);
 	struct store_record record;
 
-	if (refused == NULL || refused->retry_ms > now.boot_ms)
+	/* In turns with what is new. */
+	if (refused == NULL || refused->retry_ms > now.boot_ms ||
+	    (push->again && has_work(peer)))
 		return false;
 	if (!store_peek(sync->store, refused->app_id, refused->key,
 		refused->key_len, now, &record) ||
@@ -340,30 +370,26 @@ refused_send(struct sync *sync, struct sync_peer *peer, struct kms_time now)
 
 /* ---- when ---------------------------------------------------------------- */
 
-static bool
-has_work(const struct sync_peer *peer)
+/* Before it nothing goes to this peer. */
+static int64_t
+quiet_ms(const struct sync_peer *peer)
 {
-	/* The time does not matter: whether there is a record does. */
-	static const struct kms_time any;
-	struct store_record record;
+	const struct push *push = &peer->push;
+	int64_t quiet = push->retry_ms;
 
-	return !peer->push.greeted ||
-	    store_cursor_peek(&peer->push.cursor[peer->push.at], any, &record);
+	if (peer->kind != SYNC_KIND_OURS && push->greeted &&
+	    push->sent_ms + SYNC_DEPLOYED_GAP_MS > quiet)
+		quiet = push->sent_ms + SYNC_DEPLOYED_GAP_MS;
+	return quiet;
 }
 
 /* When the next batch may go, given that there is something to send. */
 static int64_t
 ready_ms(const struct sync_peer *peer)
 {
-	const struct push *push = &peer->push;
-	int64_t ready = push->due_ms;
+	int64_t quiet = quiet_ms(peer);
 
-	if (push->retry_ms > ready)
-		ready = push->retry_ms;
-	if (peer->kind != SYNC_KIND_OURS && push->greeted &&
-	    push->sent_ms + SYNC_DEPLOYED_GAP_MS > ready)
-		ready = push->sent_ms + SYNC_DEPLOYED_GAP_MS;
-	return ready;
+	return peer->push.due_ms > quiet ? peer->push.due_ms : quiet;
 }
 
 int64_t
@@ -381,9 +407,8 @@ sync_push_next(
 		next = push->due_ms == INT64_MAX ? now.boot_ms : ready_ms(peer);
 	if (refused != NULL && refused->retry_ms < next)
 		next = refused->retry_ms;
-	/* Nothing goes out before: who asked for more would turn in circles. */
-	if (next < push->retry_ms)
-		next = push->retry_ms;
+	if (next < quiet_ms(peer))
+		next = quiet_ms(peer);
 	return next - now.boot_ms;
 }
 
@@ -399,7 +424,7 @@ sync_push_tick(struct sync *sync, struct sync_peer *peer, struct kms_time now)
 			push_failed(sync, peer, "no answer in time", now);
 		return;
 	}
-	if (push->retry_ms > now.boot_ms || refused_send(sync, peer, now))
+	if (quiet_ms(peer) > now.boot_ms || refused_send(sync, peer, now))
 		return;
 	if (!has_work(peer))
 		return;
@@ -498,7 +523,11 @@ batch_split(struct sync *sync, struct sync_peer *peer,
 		return;
 	}
 	if (push->sent <= 1) {
-		refused_keep(peer, now);
+		if (!refused_keep(peer, "rejects", now)) {
+			/* Comparing finds it. */
+			peer->needs_repair = true;
+			peer->repair.due_ms = now.boot_ms + REFUSED_RETRY_MS;
+		}
 		mark_advance(sync, peer);
 		return;
 	}
@@ -512,25 +541,40 @@ batch_split(struct sync *sync, struct sync_peer *peer,
 	push->retry_ms = now.boot_ms + REJECTED_GAP_MS;
 }
 
-/* 413: half as much; a single one it will never take. */
+/*
+ * 413, which nobody signs: whoever stands between can say it of anything. A
+ * batch is halved, which harms nobody. That a single record is too large is
+ * believed when a node could mean it, and then not for ever: it is tried again
+ * later, and holds up nothing meanwhile.
+ */
 static void
 batch_too_large(struct sync *sync, struct sync_peer *peer, struct kms_time now)
 {
 	struct push *push = &peer->push;
 
-	push->failures = 0;
-	if (push->retried != NULL || push->sent <= 1) {
-		if (push->sent == 1) {
-			peer->too_large++;
-			sync->stats.too_large++;
-		}
-		log_warn("sync: %s refuses a record as too large: skipped",
-		    peer->wallet);
-		batch_done(sync, peer, false);
+	if (push->retried != NULL) {
+		refused_again(push, push->retried, now);
+		push->retried = NULL;
 		return;
 	}
-	push->limit = push->sent / 2;
-	push->retry_ms = now.boot_ms + REJECTED_GAP_MS;
+	if (push->sent > 1) {
+		push->failures = 0;
+		push->limit = push->sent / 2;
+		push->retry_ms = now.boot_ms + REJECTED_GAP_MS;
+		return;
+	}
+	if (push->bytes <= ALWAYS_TAKEN || push->bytes <= push->taken) {
+		push_failed(sync, peer,
+		    "413 (too large) to less than a node takes", now);
+		return;
+	}
+	push->failures = 0;
+	peer->too_large++;
+	sync->stats.too_large++;
+	if (!refused_keep(peer, "refuses as too large", now))
+		log_warn("sync: %s refuses too many as too large: skipped",
+		    peer->wallet);
+	mark_advance(sync, peer);
 }
 
 void
@@ -542,7 +586,6 @@ sync_push_answer(struct sync *sync, struct sync_peer *peer,
 
 	push->id = 0;
 	if (outcome->status == 413) {
-		sync_contact(sync, peer, now);
 		batch_too_large(sync, peer, now);
 		return;
 	}
@@ -559,6 +602,8 @@ sync_push_answer(struct sync *sync, struct sync_peer *peer,
 	}
 	peer->last_error = "";
 	push->greeted = true;
+	if (push->bytes > push->taken)
+		push->taken = push->bytes;
 	/* First who answered, and after how long: a peer that began anew, or
 	 * our own long absence, makes the same answer mean less. */
 	sync_contact(sync, peer, now);

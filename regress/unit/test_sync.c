@@ -442,37 +442,141 @@ test_rejected_records_are_split_off(void **state)
 	cluster_free(c);
 }
 
+#define APPETITE 20000
+
 static unsigned int
 small_appetite(
     struct member *self, const char *body, size_t len, struct buf *answer)
 {
-	if (len > 5000)
+	if (len > APPETITE)
 		return 413;
 	return rejects_bad(self, body, len, answer);
 }
 
 static void
+put_large(struct cluster *c, unsigned int i, const char *key)
+{
+	char big[APPETITE / 2 + 1];
+
+	memset(big, 'x', sizeof(big) - 1);
+	big[sizeof(big) - 1] = '\0';
+	put(c, i, key, big);
+}
+
+/* What a node is too small for holds up nothing, and is tried again. */
+static void
 test_too_large(void **state)
 {
 	struct cluster *c = cluster_new(2);
-	char big[4001], key[16];
+	struct sync_peer_view view;
+	char key[16];
 
 	(void)state;
 	c->member[1].script = small_appetite;
 	meet(c, 1, 0);
 	pass(c, 5000);
-	memset(big, 'x', sizeof(big) - 1);
-	big[sizeof(big) - 1] = '\0';
-	put(c, 0, "big", big);
-	for (int i = 0; i < 40; i++) {
+	put_large(c, 0, "big");
+	for (int i = 0; i < 400; i++) {
 		(void)snprintf(key, sizeof(key), "k%d", i);
 		put(c, 0, key, "v:1");
 	}
 	pass(c, 120000);
-	assert_int_equal(peer_of(c, 0, 1).too_large, 1);
-	assert_int_equal(
-	    peer_of(c, 0, 1).mark, store_stats(c->member[0].store).sequence);
+	view = peer_of(c, 0, 1);
+	assert_int_equal(view.too_large, 1);
+	assert_int_equal(view.refused, 1);
+	assert_int_equal(view.failures, 0);
+	assert_int_equal(view.mark, store_stats(c->member[0].store).sequence);
+	/* Another put of it is no second one to try again. */
+	put_large(c, 0, "big");
+	pass(c, 20000);
+	assert_int_equal(peer_of(c, 0, 1).too_large, 2);
+	assert_int_equal(peer_of(c, 0, 1).refused, 1);
+	/* The node has grown: what it gets then is what it was refused. */
+	c->member[1].script = rejects_bad;
+	c->biggest = 0;
+	pass(c, 240000);
+	assert_int_equal(peer_of(c, 0, 1).refused, 0);
+	assert_true(c->biggest > APPETITE);
 	cluster_free(c);
+}
+
+/* Those that are too many to keep are skipped, and hold up nothing either. */
+static void
+test_too_many_too_large(void **state)
+{
+	struct cluster *c = cluster_new(2);
+	struct sync_peer_view view;
+	char key[16];
+
+	(void)state;
+	c->member[1].script = small_appetite;
+	meet(c, 1, 0);
+	pass(c, 5000);
+	for (int i = 0; i < 70; i++) {
+		(void)snprintf(key, sizeof(key), "big%d", i);
+		put_large(c, 0, key);
+	}
+	put(c, 0, "small", "v:1");
+	pass(c, 480000);
+	view = peer_of(c, 0, 1);
+	assert_int_equal(view.too_large, 70);
+	assert_int_equal(view.refused, 64);
+	assert_int_equal(view.mark, store_stats(c->member[0].store).sequence);
+	cluster_free(c);
+}
+
+/* A 413 to anything, as whoever stands between can say it. */
+static unsigned int
+no_appetite(
+    struct member *self, const char *body, size_t len, struct buf *answer)
+{
+	(void)self;
+	(void)body;
+	(void)len;
+	(void)answer;
+	return 413;
+}
+
+static void
+test_a_false_413_loses_nothing(void **state)
+{
+	unsigned int (*const peers[])(struct member *, const char *, size_t,
+	    struct buf *) = { rejects_bad, NULL };
+	struct sync_peer_view before, view;
+	struct cluster *c;
+	char key[16];
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		c = cluster_new(2);
+		c->member[1].script = peers[i];
+		pass(c, 10000);
+		put_large(c, 0, "taken");
+		pass(c, 10000);
+		meet(c, 1, 0);
+		before = peer_of(c, 0, 1);
+		assert_true(before.level);
+		c->member[1].script = no_appetite;
+		for (int n = 0; n < 100; n++) {
+			(void)snprintf(key, sizeof(key), "k%d", n);
+			put(c, 0, key, "v:1");
+		}
+		put_large(c, 0, "large");
+		pass(c, 120000);
+		view = peer_of(c, 0, 1);
+		assert_int_equal(view.mark, before.mark);
+		assert_int_equal(view.too_large, 0);
+		assert_true(view.failures > 5);
+		/* It was no contact with the peer. */
+		assert_int_equal(view.last_contact_ms, before.last_contact_ms);
+		c->member[1].script = peers[i];
+		pass(c, 120000);
+		view = peer_of(c, 0, 1);
+		assert_int_equal(
+		    view.mark, store_stats(c->member[0].store).sequence);
+		assert_int_equal(view.failures, 0);
+		cluster_free(c);
+	}
 }
 
 /* Says ok to what it did not get. */
@@ -911,6 +1015,8 @@ main(void)
 		cmocka_unit_test(test_min_replicas),
 		cmocka_unit_test(test_rejected_records_are_split_off),
 		cmocka_unit_test(test_too_large),
+		cmocka_unit_test(test_too_many_too_large),
+		cmocka_unit_test(test_a_false_413_loses_nothing),
 		cmocka_unit_test(test_a_mark_needs_a_whole_answer),
 		cmocka_unit_test(test_a_deployed_peer_has_time),
 		cmocka_unit_test(test_a_restart_voids_the_mark),
