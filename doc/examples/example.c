@@ -82,8 +82,8 @@ greeting(struct kms_client *kms)
 	}
 	if ((result = get(kms, &value)) != KMS_CLIENT_OK)
 		return result;
-	printf(
-	    "example/greeting: %.*s\n", (int)value.len, (const char *)value.data);
+	printf("example/greeting: %.*s\n", (int)value.len,
+	    (const char *)value.data);
 	kms_client_value_free(&value);
 	result = kms_client_delete(kms, "example/greeting", 0, NULL);
 	if (result != KMS_CLIENT_OK)
