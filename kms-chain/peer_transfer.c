@@ -42,6 +42,8 @@ struct peer_transfer {
 	struct peer_answer answer;
 	uint64_t answer_len; /* bytes of body */
 	struct buf down;     /* encrypted_data not yet handed on */
+	uint64_t connect_ms;
+	bool again; /* it goes out for the second time */
 };
 
 static const char *const header_names[PEER_HEADERS] = {
@@ -353,6 +355,29 @@ finish(struct peer_transfer *t)
 		    t->arg, &t->answer, t->down.data, t->down.len);
 }
 
+/*
+ * A connection that was kept alive and turns out to be closed while the body
+ * is sent: libcurl itself tries again only when it finds out before or after.
+ * True when the request goes out once more, on a new one.
+ */
+static bool
+start_again(struct peer_transfer *t)
+{
+	long connects = 1;
+
+	if (t->again || t->failure != 0 || t->answer.status != 0 ||
+	    t->up_dropped > 0 || t->send_paused ||
+	    curl_easy_getinfo(t->easy, CURLINFO_NUM_CONNECTS, &connects) !=
+		CURLE_OK ||
+	    connects != 0 ||
+	    curl_easy_setopt(t->easy, CURLOPT_FRESH_CONNECT, 1L) != CURLE_OK)
+		return false;
+	t->again = true;
+	t->up_read = 0;
+	t->running = curl_loop_start(t->curl, t->easy, 0, t->connect_ms) == 0;
+	return t->running;
+}
+
 void
 peer_transfer_done(CURL *easy, CURLcode code, void *arg)
 {
@@ -362,6 +387,8 @@ peer_transfer_done(CURL *easy, CURLcode code, void *arg)
 	(void)arg;
 	(void)curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&t);
 	t->running = false;
+	if (code == CURLE_SEND_ERROR && start_again(t))
+		return;
 	if (code != CURLE_OK || t->failure != 0) {
 		fail_transport(t, code);
 		return;
@@ -597,6 +624,7 @@ peer_transfer_start(struct peer_transfer *t,
 			CURLE_OK)
 			return KMS_ENOMEM;
 	}
+	t->connect_ms = connect_ms;
 	error = curl_loop_start(t->curl, t->easy, 0, connect_ms);
 	t->running = error == 0;
 	return error;

@@ -17,14 +17,14 @@ CHAIN = "10.77.0.1"
 
 def enter():
     """Call first. Without the rights for it the test ends, and says so."""
-    if "KMS_TEST_NETNS" in os.environ:
+    if "REGRESS_NETNS" in os.environ:
         run("ip link set lo up")
         run(f"ip addr add {CHAIN}/32 dev lo")
         with open("/proc/sys/net/ipv4/ip_forward", "w") as f:
             f.write("1")
         return
     check(os.geteuid() == 0, "network namespaces need root")
-    os.environ["KMS_TEST_NETNS"] = "1"
+    os.environ["REGRESS_NETNS"] = "1"
     os.execvp("unshare", ["unshare", "-n", sys.executable, *sys.argv])
 
 
