@@ -81,7 +81,7 @@ fail_start(struct supervisor *s, const char *why)
 uint64_t
 supervise_delay(uint64_t last_ms, uint64_t lived_ms)
 {
-	if (last_ms == 0 || lived_ms >= RESTART_CALM_MS)
+	if (last_ms == 0 || lived_ms >= RESTART_CALM_TIMES * last_ms)
 		return RESTART_FIRST_MS;
 	return last_ms * 2 < RESTART_LAST_MS ? last_ms * 2 : RESTART_LAST_MS;
 }
@@ -502,6 +502,18 @@ schedule_start(struct child *child)
 	(void)uv_timer_start(&child->timer, on_start_timer, child->delay_ms, 0);
 }
 
+/* The whole set: it was the keeper that died, and the others did no wrong. */
+static void
+schedule_all(struct supervisor *s)
+{
+	const struct child *keeper = &s->children[ROLE_KEEPER];
+
+	schedule_start(&s->children[ROLE_KEEPER]);
+	for (size_t r = 0; r < ROLES; r++)
+		(void)uv_timer_start(
+		    &s->children[r].timer, on_start_timer, keeper->delay_ms, 0);
+}
+
 static void
 start_child(struct child *child)
 {
@@ -541,8 +553,7 @@ all_down(struct supervisor *s)
 		return;
 	}
 	s->phase = PHASE_SERVING;
-	for (size_t r = 0; r < ROLES; r++)
-		schedule_start(&s->children[r]);
+	schedule_all(s);
 }
 
 static void

@@ -21,7 +21,8 @@
 
 #define RESTART_FIRST_MS 100  /* doubled at each death */
 #define RESTART_LAST_MS 5000  /* up to this */
-#define RESTART_CALM_MS 60000 /* forgotten after so long a life */
+#define RESTART_CALM_TIMES 12 /* forgotten after a life so many times as long  \
+			       */
 #define READY_MS 10000	      /* from start to READY */
 #define STOP_MS 1000	      /* from the end of control to SIGKILL */
 

@@ -743,6 +743,9 @@ restarts_grow_slower(void **state)
 	assert_int_equal(delay, 5000);
 	assert_int_equal(supervise_delay(delay, 59999), 5000);
 	assert_int_equal(supervise_delay(delay, 60000), 100);
+	/* A life that is long beside the delay is no loop of deaths. */
+	assert_int_equal(supervise_delay(200, 2399), 400);
+	assert_int_equal(supervise_delay(200, 2400), 100);
 }
 
 int
