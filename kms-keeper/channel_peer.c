@@ -566,8 +566,13 @@ channel_peer_cancel(void *arg, uint64_t id)
 int
 channel_peer_open(struct channels *channels, int fd, uint32_t generation)
 {
+	int error;
+
 	channels->peers.before = tell_time;
 	channels->peers.before_arg = channels;
-	return peer_client_open(
-	    &channels->peers, channels->loop, fd, generation);
+	error =
+	    peer_client_open(&channels->peers, channels->loop, fd, generation);
+	if (error == 0)
+		readiness_retry_peers(channels->keeper->readiness);
+	return error;
 }

@@ -93,6 +93,15 @@ handover_set_peers(
 	return error;
 }
 
+void
+handover_retry(struct handover *h)
+{
+	for (size_t i = 0; i < h->peer_count; i++) {
+		memset(&h->peers[i].asked, 0, sizeof(h->peers[i].asked));
+		memset(&h->peers[i].offered, 0, sizeof(h->peers[i].offered));
+	}
+}
+
 /* ---- calls ---- */
 
 struct p384_key *

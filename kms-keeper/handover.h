@@ -70,6 +70,10 @@ void handover_tick(struct handover *handover, struct kms_time now);
 int handover_set_peers(
     struct handover *handover, const struct handover_peer *peers, size_t count);
 
+/* There is a way to peers again (kms-chain is back): whoever could not be
+ * asked or offered for want of it is due now. */
+void handover_retry(struct handover *handover);
+
 /* ---- what peers ask ------------------------------------------------------ */
 
 /*

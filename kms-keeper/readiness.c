@@ -350,6 +350,12 @@ readiness_kick(struct readiness *r)
 }
 
 void
+readiness_retry_peers(struct readiness *r)
+{
+	handover_retry(r->handover);
+}
+
+void
 readiness_set_time(struct readiness *r, struct kms_time now)
 {
 	r->now = now;

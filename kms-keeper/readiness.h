@@ -88,6 +88,9 @@ void readiness_free(struct readiness *readiness); /* wipes the secrets */
  * is asked before the first. */
 void readiness_kick(struct readiness *readiness);
 
+/* Peers can be called now, after a time when none could. */
+void readiness_retry_peers(struct readiness *readiness);
+
 /* Before every other input: what time it is. Membership that is too old ends
  * service here, also right after a suspension. */
 void readiness_set_time(struct readiness *readiness, struct kms_time now);

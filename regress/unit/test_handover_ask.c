@@ -28,6 +28,32 @@ asks_in_turn(void **state)
 	assert_int_equal(sent_count, 25);
 }
 
+/* While kms-chain is away nothing is a peer's fault, and when it is back
+ * nobody is waited for. */
+static void
+retries_at_once(void **state)
+{
+	(void)state;
+	assert_int_equal(handover_set_peers(h, peers, 2), 0);
+	ask_error = KMS_EUNAVAIL;
+	seek(1);
+	pass(300);
+	ask_error = 0;
+	pass(300);
+	assert_int_equal(sent_count, 0);
+	handover_retry(h);
+	pass(100);
+	assert_int_equal(sent_count, 1);
+	finish(0, KMS_EUNAVAIL, 0, NULL);
+	pass(100);
+	finish(1, KMS_EUNAVAIL, 0, NULL);
+	pass(100);
+	assert_int_equal(sent_count, 2);
+	handover_retry(h);
+	pass(100);
+	assert_int_equal(sent_count, 3);
+}
+
 /* Not every node asks the same one first. */
 static void
 random_order(void **state)
@@ -340,6 +366,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(asks_in_turn),
+		TEST(retries_at_once),
 		TEST(random_order),
 		TEST(slow_peers),
 		TEST(wrong_secret),
