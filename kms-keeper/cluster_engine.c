@@ -33,21 +33,23 @@ message_free(struct cluster_message *message)
 	free(message);
 }
 
-/* For people; told in the log when it is new. */
+/* For people; told in the log when it is of a new kind: the text may have
+ * times in it that are never the same. */
 static void
 note_error(struct cluster_peer *peer, const struct peer_outcome *outcome)
 {
 	if (peer == NULL)
 		return;
-	if (outcome->error == 0) {
-		peer->last_error[0] = '\0';
-		return;
-	}
-	if (strncmp(peer->last_error, outcome->text,
-		sizeof(peer->last_error) - 1) != 0)
+	if (outcome->error == 0 && peer->last_error[0] != '\0')
+		log_info("replicating to %s: it goes on", peer->url);
+	else if (outcome->error != 0 &&
+	    (peer->last_code != outcome->error ||
+		peer->last_status != outcome->status))
 		log_warn("replicating to %s: %s", peer->url, outcome->text);
-	(void)snprintf(
-	    peer->last_error, sizeof(peer->last_error), "%s", outcome->text);
+	peer->last_code = outcome->error;
+	peer->last_status = outcome->status;
+	(void)snprintf(peer->last_error, sizeof(peer->last_error), "%s",
+	    outcome->error != 0 ? outcome->text : "");
 }
 
 static void

@@ -17,6 +17,8 @@ struct cluster_peer {
 	int64_t shunned_until_ms; /* boot time; peer-blacklist */
 	int64_t level_ms;	  /* boot time when it last had everything */
 	char last_error[160];	  /* of its last call; "" when it went well */
+	int last_code;		  /* KMS_E* of the same, 0 */
+	unsigned int last_status;
 	/* the probe */
 	struct cluster *owner;
 	uint64_t probe_id; /* under way, 0: none */

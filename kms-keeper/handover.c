@@ -191,7 +191,12 @@ ask_failed(
 	char who[ETH_ADDRESS_TEXT_LEN + 1];
 
 	eth_address_format(wallet, who);
-	log_warn("asking node %s for the master secret: %s", who, text);
+	/* Once for people; what came of it last is in the reason. */
+	if (peer == NULL || peer->asked.failures > 0)
+		log_debug(
+		    "asking node %s for the master secret: %s", who, text);
+	else
+		log_warn("asking node %s for the master secret: %s", who, text);
 	if (peer == NULL)
 		return;
 	peer->asking = false;

@@ -27,19 +27,33 @@ readiness_update_view(struct readiness *r)
 	r->hooks.changed(r->hooks.arg);
 }
 
-void
-readiness_set_state(struct readiness *r, bool ready, const char *reason)
+static bool
+change_state(struct readiness *r, bool ready, const char *reason)
 {
 	if (r->ready == ready && strcmp(r->reason, reason) == 0)
-		return;
+		return false;
 	r->ready = ready;
 	r->wait_ms = 0;
 	(void)snprintf(r->reason, sizeof(r->reason), "%s", reason);
-	if (ready)
-		log_info("ready: serving");
-	else
-		log_warn("not serving: %s", reason);
 	readiness_update_view(r);
+	return true;
+}
+
+static void
+serve(struct readiness *r)
+{
+	if (change_state(r, true, ""))
+		log_info("ready: serving");
+}
+
+/* Not ready, as every node that starts: nothing is wrong. */
+static void
+wait_for(struct readiness *r, const char *reason)
+{
+	if (r->ready)
+		readiness_unavailable(r, "%s", reason);
+	else if (change_state(r, false, reason))
+		log_info("not serving yet: %s", reason);
 }
 
 void
@@ -55,7 +69,8 @@ readiness_unavailable(struct readiness *r, const char *format, ...)
 	for (size_t len = strlen(text);
 	     len > 0 && !msg_text_valid((const uint8_t *)text, len);)
 		text[--len] = '\0';
-	readiness_set_state(r, false, text);
+	if (change_state(r, false, text))
+		log_warn("not serving: %s", text);
 }
 
 /* Facts stay good until membership-max-age even when a tick fails. */
@@ -121,10 +136,9 @@ readiness_serve_or_fill(struct readiness *r)
 {
 	poll_filled(r);
 	if (r->filled)
-		readiness_set_state(r, true, "");
+		serve(r);
 	else
-		readiness_unavailable(
-		    r, "pulling a snapshot of the store from a peer");
+		wait_for(r, "pulling a snapshot of the store from a peer");
 }
 
 static void
@@ -148,21 +162,24 @@ on_hash_zero(struct readiness *r)
 		readiness_unavailable(r, "setting masterSecretHash: %s",
 		    submission_problem(r->submission));
 	else
-		readiness_unavailable(
-		    r, "waiting for masterSecretHash to be set");
+		wait_for(r, "waiting for masterSecretHash to be set");
 	readiness_tick_done(r, READINESS_RETRY_MIN_MS);
 }
 
 static void
 tell_not_held(struct readiness *r)
 {
+	static const char not_held[] =
+	    "the master secret behind masterSecretHash is not held here, and "
+	    "no peer has handed it over";
 	const char *problem = handover_problem(r->handover);
 
 	r->problem_told = problem[0] != '\0';
-	readiness_unavailable(r,
-	    "the master secret behind masterSecretHash is not held "
-	    "here, and no peer has handed it over%s%s",
-	    r->problem_told ? ": " : "", problem);
+	if (r->problem_told || readiness_peer_count(r) == 0)
+		readiness_unavailable(r, "%s%s%s", not_held,
+		    r->problem_told ? ": " : "", problem);
+	else
+		wait_for(r, not_held);
 }
 
 /* The hash is not that of a secret held here. */
@@ -392,7 +409,7 @@ follow_handover(struct readiness *r)
 	} else if (r->stands && !readiness_is_stale(r)) {
 		poll_filled(r);
 		if (r->filled)
-			readiness_set_state(r, true, "");
+			serve(r);
 	} else if (handover_problem(r->handover)[0] != '\0' &&
 	    !r->problem_told) {
 		tell_not_held(r);

@@ -96,7 +96,6 @@ struct readiness {
 /* ---- readiness.c: a tick's end, and the state as others see it ---- */
 
 void readiness_update_view(struct readiness *r);
-void readiness_set_state(struct readiness *r, bool ready, const char *reason);
 void readiness_unavailable(struct readiness *r, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 

@@ -265,11 +265,13 @@ ask_inputs(struct submission *s, bool replacing)
 
 /* ---- following ---- */
 
+static const char already_set[] = "MasterSecretHashAlreadySet";
+
 /* What the contract's errors mean here; they are KMSRegistry's. */
 static const char *
 meaning(const char *reason)
 {
-	if (strcmp(reason, "MasterSecretHashAlreadySet") == 0)
+	if (strcmp(reason, already_set) == 0)
 		return " (another node won the race)";
 	if (strcmp(reason, "NotAuthorizedToSetHash") == 0)
 		return " (this node's instance may not set it)";
@@ -290,7 +292,9 @@ reverted(struct submission *s, const char *reason)
 		(void)snprintf(text, sizeof(text), "reverted: %s%s", reason,
 		    meaning(reason));
 	finish(s, SUBMISSION_REVERTED, text);
-	memcpy(s->problem, text, sizeof(text));
+	/* To lose the race is no problem. */
+	if (strcmp(reason, already_set) != 0)
+		memcpy(s->problem, text, sizeof(text));
 }
 
 static void

@@ -214,6 +214,11 @@ reverted_in_vain(void **state)
 	run(60000);
 	assert_int_equal(rig.sent, 3);
 	unavailable_for("waiting for masterSecretHash to be set");
+	/* Another's hash was first, and stands below the confirmations. */
+	rig.mined = true;
+	rig.revert_reason = "MasterSecretHashAlreadySet";
+	run(5000);
+	unavailable_for("waiting for masterSecretHash to be set");
 }
 
 static void
