@@ -66,6 +66,9 @@ cluster_tick(struct cluster *cluster)
 	peer_calls_tick(cluster->calls, cluster->now);
 	cluster_peers_update(cluster);
 	cluster_peers_tick(cluster);
+	if (cluster->sync != NULL &&
+	    !readiness_fills(cluster->keeper->readiness))
+		sync_set_filled(cluster->sync);
 	cluster_engine_run(cluster);
 }
 
@@ -101,7 +104,8 @@ cluster_filled(const struct cluster *cluster, bool *complete)
 	struct sync_stats stats = cluster_stats(cluster);
 
 	*complete = stats.filled;
-	return stats.filled || stats.fill_failures >= FILL_FAILURES;
+	return stats.filled || stats.fill_tried ||
+	    stats.fill_failures >= FILL_FAILURES;
 }
 
 /* The secret, or a candidate for it, leaves for another node, sealed. */

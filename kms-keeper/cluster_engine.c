@@ -11,7 +11,7 @@
 #include "kms-keeper/at_rest.h"
 #include "kms-keeper/cluster_internal.h"
 
-#define BOOT_LEN 16
+#define BOOT_LEN 8 /* in every message between nodes */
 #define RUN_AGAIN_MS 5
 
 /* ---- what it sends ------------------------------------------------------- */

@@ -274,13 +274,22 @@ slice_kind(struct slice value)
 	}
 }
 
+/* Long strings are most of what a peer sends, and are passed over more than
+ * once: from quote to quote. One behind an odd number of backslashes does not
+ * end it. */
 static const char *
 past_string(const char *at, const char *end)
 {
-	for (at++; at < end && *at != '"'; at++)
-		if (*at == '\\')
-			at++;
-	return at + 1;
+	const char *start = at + 1, *quote, *p;
+
+	while ((quote = memchr(start, '"', (size_t)(end - start))) != NULL) {
+		for (p = quote; p > start && p[-1] == '\\'; p--)
+			;
+		if ((quote - p) % 2 == 0)
+			return quote + 1;
+		start = quote + 1;
+	}
+	return end;
 }
 
 static const char *
@@ -554,12 +563,36 @@ utf8_sequence(const unsigned char *p, size_t left)
 	return len;
 }
 
+/* Has one of the eight bytes this value? */
+static bool
+has_byte(uint64_t eight, uint8_t byte)
+{
+	uint64_t ones = UINT64_C(0x0101010101010101), x = eight ^ ones * byte;
+
+	return ((x - ones) & ~x & ones << 7) != 0;
+}
+
+/* Step over ASCII without NUL or backslash, eight bytes at a time. */
+static void
+pass_plain(struct reader *r)
+{
+	uint64_t eight;
+
+	for (; r->end - r->at >= 8; r->at += 8) {
+		memcpy(&eight, r->at, sizeof(eight));
+		if ((eight & UINT64_C(0x8080808080808080)) != 0 ||
+		    has_byte(eight, 0) || has_byte(eight, '\\'))
+			return;
+	}
+}
+
 /* Append what stands up to the next escape. */
 static int
 append_run(struct reader *r, struct buf *out)
 {
 	const char *start = r->at;
 
+	pass_plain(r);
 	while (r->at < r->end && *r->at != '\\') {
 		size_t n = utf8_sequence(
 		    (const unsigned char *)r->at, (size_t)(r->end - r->at));

@@ -463,6 +463,12 @@ readiness_serve(struct readiness *r, const struct eth_address *wallet,
 	    r->handover, wallet, message, readiness_secret(r), answer, text);
 }
 
+bool
+readiness_fills(const struct readiness *r)
+{
+	return r->fills;
+}
+
 size_t
 readiness_peer_count(const struct readiness *r)
 {

@@ -119,6 +119,10 @@ unsigned int readiness_serve(struct readiness *readiness,
     const struct eth_address *wallet, const struct sync_message *message,
     struct buf *answer, const char **text);
 
+/* Must this node get the records of others before it serves? Not when it made
+ * the secret. False without a secret. */
+bool readiness_fills(const struct readiness *readiness);
+
 /* Members that are valid peers other than this node. */
 size_t readiness_peer_count(const struct readiness *readiness);
 

@@ -8,17 +8,19 @@
 #include "common/hex.h"
 
 /* Names, punctuation and numbers of a record but for its clock. */
-#define RECORD_FRAME 240
+#define RECORD_FRAME 130
+/* And of a stub besides. */
+#define STUB_FRAME 110
 /* Of a clock's member: quotes, colon, comma and the counter. */
 #define MEMBER_FRAME 24
-#define HASH_DIGITS 16
 
 /* ---- writing ------------------------------------------------------------- */
 
 bool
-record_json_is_sendable(const struct store_record *record)
+record_json_is_sendable(
+    const struct store_record *record, enum record_form form)
 {
-	return record->state != STORE_EVICTED;
+	return form == RECORD_OURS || record->state != STORE_EVICTED;
 }
 
 static int
@@ -73,9 +75,11 @@ write_stub(struct buf *out, const struct store_record *record)
 	if (error == 0)
 		error = write_hex(out, record->value, head_length(record));
 	if (error == 0)
-		error =
-		    buf_printf(out, ",\"ttl_ms\":%" PRId64 "}", record->ttl_ms);
-	return error;
+		error = buf_printf(out, ",\"ttl_ms\":%" PRId64, record->ttl_ms);
+	if (error == 0 && record->state == STORE_EVICTED)
+		error = buf_printf(out, ",\"evicted\":true,\"age_ms\":%" PRId64,
+		    record->age_ms);
+	return error == 0 ? buf_append_text(out, "}") : error;
 }
 
 static int
@@ -103,7 +107,8 @@ write_record(
 		    ",\"ttl_ms\":%" PRId64,
 		    record->updated_at_ms, live ? "false" : "true",
 		    live ? record->ttl_ms : 0);
-	if (error == 0 && form == RECORD_OURS && record->state == STORE_EXPIRED)
+	if (error == 0 && form == RECORD_OURS &&
+	    (record->state == STORE_EXPIRED || record->state == STORE_EVICTED))
 		error = write_stub(out, record);
 	if (error == 0)
 		error = buf_append_text(out, "}");
@@ -130,6 +135,8 @@ record_json_bound(const struct store_record *record)
 	size_t bound = RECORD_FRAME + 2 * record->value_len +
 	    slice_string_length((const char *)record->key, record->key_len);
 
+	if (record->state == STORE_EXPIRED || record->state == STORE_EVICTED)
+		bound += STUB_FRAME;
 	for (size_t i = 0; i < count; i++) {
 		const char *name = clock_member_name(entry[i].member, &len);
 
@@ -350,15 +357,31 @@ read_clock(struct record_reader *reader, struct slice version,
 }
 
 static int
+read_age(struct slice stub, int64_t *age_ms)
+{
+	struct slice age;
+
+	if (slice_member(stub, "age_ms", &age) != 0 ||
+	    slice_integer(age, age_ms) != 0 || *age_ms < 0)
+		return KMS_EINVAL;
+	return 0;
+}
+
+static int
 read_stub(
     struct record_reader *reader, struct slice stub, struct store_incoming *in)
 {
-	struct slice head, ttl;
+	struct slice head, ttl, evicted;
 	const uint8_t *bytes;
 	int error;
 
 	if (slice_member(stub, "head", &head) != 0 ||
-	    slice_member(stub, "ttl_ms", &ttl) != 0)
+	    slice_member(stub, "ttl_ms", &ttl) != 0 ||
+	    slice_member(stub, "evicted", &evicted) != 0)
+		return KMS_EINVAL;
+	in->evicted = slice_kind(evicted) == SLICE_TRUE;
+	if (evicted.text != NULL &&
+	    (!in->evicted || read_age(stub, &in->age_ms) != 0))
 		return KMS_EINVAL;
 	error = read_bytes(reader, head, &bytes, &in->value_len);
 	if (error != 0)
@@ -367,7 +390,7 @@ read_stub(
 		return KMS_EINVAL;
 	in->value = bytes;
 	in->tombstone = false;
-	in->expired = true;
+	in->expired = !in->evicted;
 	return read_ttl(ttl, &in->ttl_ms);
 }
 
@@ -554,6 +577,7 @@ read_extensions(struct slice list, struct sync_reply *reply)
 
 	if (slice_kind(list) != SLICE_ARRAY)
 		return;
+	reply->listed = true;
 	slice_walk_begin(&walk, list);
 	while (slice_walk_next(&walk, &name, &value))
 		for (int i = 0; i < SYNC_TYPES; i++)
@@ -584,94 +608,5 @@ sync_reply_read(const char *text, size_t len, struct sync_reply *reply)
 		memset(&reply->boot, 0, sizeof(reply->boot));
 	reply->ok = slice_is(status, "ok");
 	read_extensions(extensions, reply);
-	return 0;
-}
-
-/* ---- hashes -------------------------------------------------------------- */
-
-int
-sync_hashes_write(struct buf *out, const uint64_t *hashes, size_t count)
-{
-	uint8_t *space;
-	int error = buf_reserve(out, HASH_DIGITS * count + 3, &space);
-
-	if (error != 0)
-		return error;
-	*space++ = '"';
-	for (size_t i = 0; i < count; i++) {
-		uint8_t bytes[8];
-
-		for (int b = 0; b < 8; b++)
-			bytes[b] = (uint8_t)(hashes[i] >> (56 - 8 * b));
-		hex_encode(bytes, sizeof(bytes), (char *)space);
-		space += HASH_DIGITS;
-	}
-	*space = '"';
-	buf_commit(out, HASH_DIGITS * count + 2);
-	return 0;
-}
-
-static int
-read_hash(const char *digits, uint64_t *hash)
-{
-	uint8_t bytes[8];
-
-	if (hex_decode_exact(digits, HASH_DIGITS, bytes, sizeof(bytes)) != 0)
-		return KMS_EINVAL;
-	*hash = 0;
-	for (int b = 0; b < 8; b++)
-		*hash = *hash << 8 | bytes[b];
-	return 0;
-}
-
-int
-sync_hashes_read(
-    struct slice value, size_t max, uint64_t **hashes, size_t *count)
-{
-	uint64_t *made;
-	size_t n;
-
-	*hashes = NULL;
-	*count = 0;
-	if (slice_kind(value) != SLICE_STRING ||
-	    (value.len - 2) % HASH_DIGITS != 0)
-		return KMS_EINVAL;
-	n = (value.len - 2) / HASH_DIGITS;
-	if (n > max)
-		return KMS_EINVAL;
-	made = malloc((n > 0 ? n : 1) * sizeof(*made));
-	if (made == NULL)
-		return KMS_ENOMEM;
-	for (size_t i = 0; i < n; i++) {
-		if (read_hash(value.text + 1 + i * HASH_DIGITS, &made[i]) !=
-		    0) {
-			free(made);
-			return KMS_EINVAL;
-		}
-	}
-	*hashes = made;
-	*count = n;
-	return 0;
-}
-
-int
-sync_place_read(struct slice object, const char *app_name,
-    const char *hash_name, uint64_t *app_id, uint64_t *hash)
-{
-	struct slice app, digits;
-	int64_t number;
-
-	*app_id = *hash = 0;
-	if (slice_member(object, app_name, &app) != 0 ||
-	    slice_member(object, hash_name, &digits) != 0)
-		return KMS_EINVAL;
-	if (app.text == NULL)
-		return 0;
-	if (slice_integer(app, &number) != 0 || number < 1 ||
-	    slice_kind(digits) != SLICE_STRING ||
-	    digits.len != HASH_DIGITS + 2 ||
-	    read_hash(digits.text + 1, hash) != 0)
-		return KMS_EINVAL;
-	*app_id = (uint64_t)number;
 	return 0;
 }

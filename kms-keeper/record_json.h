@@ -15,11 +15,14 @@
 enum record_form {
 	RECORD_DEPLOYED, /* an expired stub goes as a tombstone with ttl_ms 0 */
 	RECORD_OURS,	 /* and between our nodes with the member
-			    "stub": {"head": hex, "ttl_ms": n} besides */
+			    "stub": {"head": hex, "ttl_ms": n} besides; an
+			    evicted one with "evicted": true, "age_ms": n */
 };
 
-/* Is it one that is sent at all? (An evicted stub is not.) */
-bool record_json_is_sendable(const struct store_record *record);
+/* Is it one that is sent in this form at all? (Evicted stubs go to our own
+ * nodes only.) */
+bool record_json_is_sendable(
+    const struct store_record *record, enum record_form form);
 
 /* Append one record. KMS_ETOOBIG, KMS_ENOMEM. */
 int record_json_write(
@@ -113,22 +116,12 @@ struct sync_reply {
 	bool ok; /* "status": "ok" */
 	struct sync_counts counts;
 	struct slice boot;	     /* absent, or a string of 1..64 bytes */
+	bool listed;		     /* it says what it can do besides */
 	bool extensions[SYNC_TYPES]; /* that it lists */
 	struct slice object;
 };
 
 /* KMS_EINVAL: no JSON object or a member that cannot be what it is. */
 int sync_reply_read(const char *text, size_t len, struct sync_reply *reply);
-
-/* 64-bit hashes as one string of 16 hex digits each. Read: a new array in
- * *hashes (free), at most max of them; KMS_EINVAL, KMS_ENOMEM. */
-int sync_hashes_write(struct buf *out, const uint64_t *hashes, size_t count);
-int sync_hashes_read(
-    struct slice value, size_t max, uint64_t **hashes, size_t *count);
-
-/* A place among records: the app's ID under one name, the hash of a key under
- * the other; *app_id 0 when there is none. KMS_EINVAL. */
-int sync_place_read(struct slice object, const char *app_name,
-    const char *hash_name, uint64_t *app_id, uint64_t *hash);
 
 #endif

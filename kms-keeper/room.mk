@@ -24,7 +24,11 @@ kms-keeper_SRC := kms-keeper/main.c kms-keeper/sandbox.c kms-keeper/config.c \
 	kms-keeper/store_list.c kms-keeper/store_merge.c \
 	kms-keeper/store_record.c kms-keeper/merge.c kms-keeper/vector_clock.c \
 	kms-keeper/siphash.c kms-keeper/json_slice.c kms-keeper/record_json.c \
-	kms-keeper/sync.c kms-keeper/sync_answer.c kms-keeper/sync_digest.c \
-	kms-keeper/sync_peer.c kms-keeper/sync_repair.c kms-keeper/sync_wait.c kms-keeper/sync_want.c
+	kms-keeper/sync.c kms-keeper/sync_answer.c kms-keeper/sync_buckets.c \
+	kms-keeper/sync_compare.c \
+	kms-keeper/sync_descend.c kms-keeper/sync_digest.c \
+	kms-keeper/sync_exchange.c kms-keeper/sync_peer.c \
+	kms-keeper/sync_repair.c kms-keeper/sync_rivals.c kms-keeper/sync_tree.c kms-keeper/sync_wait.c \
+	kms-keeper/sync_want.c kms-keeper/sync_wire.c
 kms-keeper_USES := proto crypto common
 kms-keeper_LIBS := -luv -ljansson -lseccomp -lm

@@ -311,14 +311,6 @@ store_drop(
 
 /* ---- time ---------------------------------------------------------------- */
 
-static bool
-is_past_retention(
-    const struct store *store, const struct record *record, struct kms_time now)
-{
-	return now.boot_ms - record->dead_since_ms >=
-	    store->config.tombstone_retention_ms;
-}
-
 /* Keep an unacknowledged tombstone or stub for another retention: its app has
  * room, or it would have gone when the last one died. */
 static void
@@ -347,7 +339,7 @@ store_tick(struct store *store, struct kms_time now, size_t max_work)
 	}
 	while (work < max_work &&
 	    (record = TAILQ_FIRST(&store->dead)) != NULL &&
-	    is_past_retention(store, record, now)) {
+	    record_is_past_retention(store, record, now)) {
 		if (record->sequence > store->low_mark)
 			hold_back(store, record, now);
 		else

@@ -80,7 +80,7 @@ enum store_state {
 	STORE_LIVE,
 	STORE_TOMBSTONE, /* deleted */
 	STORE_EXPIRED,	 /* stub; goes to peers as a tombstone with ttl_ms 0 */
-	STORE_EVICTED,	 /* stub; never sent */
+	STORE_EVICTED,	 /* stub; goes to our own nodes only */
 };
 
 /* A record as seen from outside; everything is borrowed. */
@@ -96,6 +96,8 @@ struct store_record {
 	uint64_t sequence; /* of its last change */
 	uint32_t origin;   /* who sent exactly this version; 0: nobody */
 	enum store_state state;
+	int64_t dead_since_ms; /* boot time, when it is not live */
+	int64_t age_ms; /* since then, as the time was given; else unset */
 };
 
 enum store_found {
@@ -153,6 +155,9 @@ struct store_incoming {
 	bool tombstone;
 	bool expired; /* an expired stub: value holds its first 32 stored bytes
 			at most, ttl_ms is the one it ran out of */
+	bool evicted; /* an evicted stub: value and ttl_ms as of an expired one
+		       */
+	int64_t age_ms;	 /* of an evicted stub, since its eviction */
 	uint32_t origin; /* the sender, for store_record.origin; 0: untold */
 	bool revive; /* the answer to a record_request for an evicted stub: the
 			same version gives it its value back */
@@ -172,8 +177,15 @@ struct store_merge_result {
 	bool taken;	    /* the contents are now theirs */
 };
 
-/* Rules 1 to 3 for one record (but for the decryption, which the caller has
- * tried). A record rejected for "memory" or "quota" may be sent again. */
+/*
+ * Rules 1 to 3 for one record (but for the decryption, which the caller has
+ * tried). A record rejected for "memory" or "quota" may be sent again.
+ *
+ * An evicted stub takes the place of what is older, and becomes one here; the
+ * same version, live, is not touched by it. Where there is nothing it is taken
+ * while it is younger than the retention and there is room for it; it stays
+ * what it was there, and is forgotten no later than a retention from now.
+ */
 struct store_merge_result store_merge(struct store *store, uint64_t app_id,
     const struct store_incoming *incoming, struct kms_time now);
 

@@ -118,6 +118,7 @@ struct content {
 	int64_t updated_at_ms;
 	int64_t ttl_ms;
 	uint32_t origin;
+	int64_t age_ms; /* that it has been dead elsewhere */
 };
 
 /* Are that many stored bytes within max_value_size and its slack? */
@@ -141,6 +142,14 @@ int store_write(struct store *store, struct slot *slot, struct content *content,
 void record_expire(
     struct store *store, struct record *record, struct kms_time now);
 bool record_is_overdue(const struct record *record, struct kms_time now);
+
+/* Has it been dead for the retention? */
+bool record_is_past_retention(const struct store *store,
+    const struct record *record, struct kms_time now);
+
+/* Is there room for another tombstone or stub of this cost? */
+bool record_may_die(
+    const struct store *store, const struct namespace *ns, uint64_t cost);
 
 /* Drop a tombstone or stub and note what that means to the low mark. */
 void record_forget(struct store *store, struct record *record);

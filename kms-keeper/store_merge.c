@@ -117,15 +117,19 @@ content_fill(struct content *content, const struct store_incoming *in,
 		content->state = STORE_TOMBSTONE;
 		return 0;
 	}
+	if (in->evicted) {
+		content->state = STORE_EVICTED;
+		content->age_ms = in->age_ms;
+	}
 	if (in->expired ||
 	    (theirs->ttl_ms > 0 &&
 		!__builtin_add_overflow(
 		    theirs->updated_at_ms, theirs->ttl_ms, &due) &&
 		due <= now.wall_ms)) {
 		content->state = STORE_EXPIRED;
-		if (len > MERGE_HEAD_LEN)
-			len = MERGE_HEAD_LEN;
 	}
+	if (content->state != STORE_LIVE && len > MERGE_HEAD_LEN)
+		len = MERGE_HEAD_LEN;
 	return content_set_value(content, in->value, len);
 }
 
@@ -153,6 +157,21 @@ take(struct store *store, struct slot *slot, const struct store_incoming *in,
 	return rejected(error_reason(error));
 }
 
+/* Why a stub of what was never here is not taken: others forget it as it is,
+ * and it may push out nothing that died here. NULL: it is. */
+static const char *
+no_place_for_stub(const struct store *store, const struct slot *slot,
+    const struct store_incoming *in)
+{
+	if (in->age_ms < 0 ||
+	    in->age_ms >= store->config.tombstone_retention_ms)
+		return "older";
+	if (!record_may_die(store, slot->ns,
+		slot->key_len + MERGE_HEAD_LEN + STORE_RECORD_OVERHEAD))
+		return "quota";
+	return NULL;
+}
+
 static struct store_merge_result
 merge_slot(struct store *store, struct slot *slot,
     const struct store_incoming *in, const struct vector_clock *clock,
@@ -161,13 +180,21 @@ merge_slot(struct store *store, struct slot *slot,
 	struct merge_version theirs = version_of_incoming(in, clock), ours;
 	struct record *record = slot->record;
 
+	if (record == NULL && in->evicted) {
+		const char *reason = no_place_for_stub(store, slot, in);
+
+		if (reason != NULL)
+			return skipped(reason);
+	}
 	if (record == NULL)
 		return take(store, slot, in, &theirs, false, true, now);
 	ours = version_of_record(record);
 	switch (merge_decide(&ours, &theirs)) {
 	case MERGE_SAME:
-		if (in->revive && record->state == STORE_EVICTED &&
-		    !record_is_overdue(record, now))
+		if (record->state == STORE_EVICTED && !in->evicted &&
+		    !in->expired && !record_is_overdue(record, now) &&
+		    (in->revive ||
+			record_is_past_retention(store, record, now)))
 			return take(
 			    store, slot, in, &theirs, false, false, now);
 		return skipped("same");

@@ -228,6 +228,23 @@ record_forget(struct store *store, struct record *record)
 	record_free(store, record);
 }
 
+bool
+record_is_past_retention(
+    const struct store *store, const struct record *record, struct kms_time now)
+{
+	return now.boot_ms - record->dead_since_ms >=
+	    store->config.tombstone_retention_ms;
+}
+
+bool
+record_may_die(
+    const struct store *store, const struct namespace *ns, uint64_t cost)
+{
+	return ns == NULL ||
+	    (ns->dead_count < store->config.max_tombstones &&
+		ns->dead_bytes + cost <= store->config.max_app_storage);
+}
+
 /*
  * Hold the dead of an app to their bounds, oldest first out. May free the
  * namespace: nothing of it may be touched afterwards.
@@ -336,6 +353,10 @@ record_view(
 	view->sequence = record->sequence;
 	view->origin = record->origin;
 	view->state = (enum store_state)record->state;
+	view->dead_since_ms = record->dead_since_ms;
+	if (__builtin_sub_overflow(
+		now.boot_ms, record->dead_since_ms, &view->age_ms))
+		view->age_ms = 0;
 	if (record_is_overdue(record, now)) {
 		view->state = STORE_EXPIRED;
 		if (view->value_len > MERGE_HEAD_LEN)
@@ -482,6 +503,7 @@ store_write(struct store *store, struct slot *slot, struct content *content,
 		make_room(store, ns, cost, now);
 	record_install(store, slot->record, content);
 	record_attach(store, slot->record, content->state, now);
+	slot->record->dead_since_ms -= content->age_ms;
 	if (changed)
 		record_changed(store, slot->record);
 	if (!live)

@@ -44,12 +44,18 @@ sync_new(const struct sync_config *config, const struct sync_ops *ops,
 	record_reader_init(&sync->reader);
 	sync->contact_ms = sync->touch_ms = now.boot_ms;
 	sync->entropy_ms = now.boot_ms + config->interval_ms;
-	sync->items = calloc(sync->config.batch_records, sizeof(*sync->items));
+	sync->items = calloc(sync_items_max(sync), sizeof(*sync->items));
 	if (sync->items == NULL || sync_digest_keys(sync) != 0) {
 		sync_free(sync);
 		return NULL;
 	}
 	return sync;
+}
+
+size_t
+sync_items_max(const struct sync *sync)
+{
+	return sync->config.batch_records * SYNC_BATCH_TIMES;
 }
 
 void
@@ -62,7 +68,7 @@ sync_free(struct sync *sync)
 	while ((peer = TAILQ_FIRST(&sync->peers)) != NULL)
 		sync_peer_free(sync, peer);
 	sync_waits_free(sync);
-	sync_digest_free(sync);
+	sync_trees_free(sync);
 	buf_free(&sync->scratch);
 	buf_free(&sync->body);
 	record_reader_free(&sync->reader);
@@ -124,6 +130,12 @@ sync_set_peers(struct sync *sync, const char *const *wallets, size_t count,
 			sync_peer_free(sync, peer);
 	}
 	return result;
+}
+
+void
+sync_set_filled(struct sync *sync)
+{
+	sync->stats.filled = true;
 }
 
 void
@@ -230,8 +242,12 @@ sync_body_begin(struct sync *sync, enum sync_type type, bool boot)
 
 	buf_clear(&sync->body);
 	error =
-	    buf_printf(&sync->body, "{\"type\":\"%s\",\"sender_wallet\":\"%s\"",
-		sync_type_name(type), sync->config.wallet);
+	    buf_printf(&sync->body, "{\"type\":\"%s\"", sync_type_name(type));
+	/* Comparing costs enough without what the envelope says already. */
+	if (error == 0 && type != SYNC_DIGEST_REQUEST &&
+	    type != SYNC_BUCKET_REQUEST)
+		error = buf_printf(&sync->body, ",\"sender_wallet\":\"%s\"",
+		    sync->config.wallet);
 	if (error == 0 && boot)
 		error = buf_printf(
 		    &sync->body, ",\"boot\":\"%s\"", sync->config.boot);
@@ -263,6 +279,33 @@ sync_backoff(struct sync *sync, unsigned int failures)
 	    (int64_t)(sync->ops.random(sync->ops.arg) % (uint64_t)wait);
 }
 
+/*
+ * A stub of what is not here: before everybody was asked, somebody may have
+ * the value, and would not send it once the stub stands.
+ */
+static bool
+is_withheld(const struct sync *sync, uint64_t app_id,
+    const struct store_incoming *in, struct kms_time now)
+{
+	struct store_record record;
+
+	return !sync->all_tried &&
+	    !store_peek(
+		sync->store, app_id, in->key, in->key_len, now, &record);
+}
+
+static struct store_merge_result
+withhold(struct sync *sync, uint32_t origin)
+{
+	struct sync_peer *peer;
+
+	TAILQ_FOREACH (peer, &sync->peers, link) {
+		if (peer->incarnation == origin)
+			peer->withheld = true;
+	}
+	return (struct store_merge_result){ STORE_SKIPPED, "evicted", false };
+}
+
 struct store_merge_result
 sync_merge(struct sync *sync, uint64_t app_id, struct store_incoming *in,
     uint32_t origin, struct kms_time now)
@@ -272,7 +315,9 @@ sync_merge(struct sync *sync, uint64_t app_id, struct store_incoming *in,
 
 	if (in != NULL) {
 		in->origin = origin;
-		if (!in->tombstone && !in->expired &&
+		if (in->evicted && is_withheld(sync, app_id, in, now))
+			result = withhold(sync, origin);
+		else if (!in->tombstone && !in->expired && !in->evicted &&
 		    !sync->ops.value_ok(
 			sync->ops.arg, app_id, in->value, in->value_len))
 			result.reason = "value";
@@ -428,6 +473,32 @@ repair_timeouts(struct sync *sync, struct sync_peer *peer, struct kms_time now)
 		sync_repair_failed(sync, peer, "nothing came of it", now);
 }
 
+/* Has everybody been asked for what they have? */
+static void
+fill_tick(struct sync *sync, struct kms_time now)
+{
+	struct sync_peer *peer;
+	bool compared = !TAILQ_EMPTY(&sync->peers);
+
+	sync->all_tried = true;
+	TAILQ_FOREACH (peer, &sync->peers, link) {
+		compared &= peer->compared;
+		sync->all_tried &= peer->compared || sync_fill_is_vain(peer);
+	}
+	/* Of peers that lack as much as we do, all are needed. */
+	if (compared)
+		sync->stats.filled = true;
+	if (!sync->all_tried)
+		return;
+	TAILQ_FOREACH (peer, &sync->peers, link) {
+		if (!peer->withheld)
+			continue;
+		peer->withheld = false;
+		peer->needs_repair = true;
+		peer->repair.due_ms = now.boot_ms;
+	}
+}
+
 void
 sync_tick(struct sync *sync, struct kms_time now)
 {
@@ -443,6 +514,8 @@ sync_tick(struct sync *sync, struct kms_time now)
 	}
 	repairs_tick(sync, now);
 	entropy_tick(sync, now);
+	fill_tick(sync, now);
+	sync_trees_tick(sync, now);
 	sync_waits_tick(sync, now);
 }
 
@@ -458,13 +531,13 @@ sync_next(const struct sync *sync, struct kms_time now)
 	const struct sync_peer *peer;
 	const struct sync_wait *wait;
 	const struct sync_fetch *fetch;
+	bool may_start = repair_may_start(sync, now);
 	int64_t next = TICK_MAX_MS;
 
 	TAILQ_FOREACH (peer, &sync->peers, link) {
 		next = earlier(next, sync_push_next(sync, peer, now));
 		if (peer->needs_repair && peer->repair.step == REPAIR_IDLE &&
-		    peer->kind != SYNC_KIND_UNKNOWN &&
-		    repair_may_start(sync, now))
+		    peer->kind != SYNC_KIND_UNKNOWN && may_start)
 			next = earlier(next, peer->repair.due_ms - now.boot_ms);
 	}
 	wait = TAILQ_FIRST(&sync->waits);
@@ -509,8 +582,16 @@ struct sync_stats
 sync_stats(const struct sync *sync)
 {
 	struct sync_stats stats = sync->stats;
+	const struct sync_peer *peer;
 
 	stats.stale = sync->stale;
+	stats.fill_failures = 0;
+	stats.fill_tried = !TAILQ_EMPTY(&sync->peers);
+	TAILQ_FOREACH (peer, &sync->peers, link) {
+		if (!stats.filled && sync_fill_is_vain(peer))
+			stats.fill_failures++;
+		stats.fill_tried &= peer->compared || sync_fill_is_vain(peer);
+	}
 	return stats;
 }
 
@@ -522,18 +603,19 @@ sync_memory(const struct sync *sync)
 	size_t bytes = sync->body.size + sync->scratch.size +
 	    sync->reader.bytes.size +
 	    sync->reader.size * sizeof(struct clock_item) +
-	    sync->config.batch_records * sizeof(*sync->items) +
-	    HASH_COUNT(sync->cache) * sizeof(*sync->cache) +
+	    sync_items_max(sync) * sizeof(*sync->items) +
+	    sync_trees_memory(sync) +
 	    sync->stats.waits * sizeof(struct sync_wait) +
 	    sync->stats.fetches * sizeof(struct sync_fetch);
 
 	TAILQ_FOREACH (peer, &sync->peers, link) {
 		bytes += sizeof(*peer) +
 		    peer->push.entry_size * sizeof(struct push_entry) +
-		    peer->repair.count * sizeof(struct repair_app) +
+		    (peer->repair.open.size + peer->repair.leaves.size) *
+			sizeof(struct repair_node) +
 		    peer->repair.seen_size * sizeof(uint64_t);
-		for (size_t i = 0; i < peer->repair.count; i++)
-			bytes += peer->repair.apps[i].want_count * 8;
+		for (size_t i = 0; i < peer->repair.want_count; i++)
+			bytes += peer->repair.wants[i].count * 8;
 		TAILQ_FOREACH (refused, &peer->push.refused, link)
 			bytes += sizeof(*refused) + refused->key_len;
 	}

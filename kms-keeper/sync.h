@@ -31,6 +31,7 @@
 #define SYNC_FETCHES_MAX 256
 #define SYNC_COALESCE_MS 10 /* from a write to its push */
 #define SYNC_BATCH_BYTES 1000000
+#define SYNC_BATCH_TIMES 4 /* sync-batch, to one of ours that is far behind */
 #define SYNC_DEPLOYED_GAP_MS 3000
 
 enum sync_kind {
@@ -41,7 +42,8 @@ enum sync_kind {
 
 struct sync_config {
 	char wallet[SYNC_WALLET_LEN + 1]; /* ours, canonical */
-	char boot[SYNC_BOOT_MAX + 1];	  /* random text, made at start */
+	char boot[SYNC_BOOT_MAX + 1];	  /* random text, made at start: 16
+					     characters do, each message has it */
 	uint8_t digest_key[SYNC_DIGEST_KEY_LEN]; /* from the sync key */
 	size_t batch_records;			 /* sync-batch */
 	int64_t interval_ms;			 /* sync-interval */
@@ -88,6 +90,9 @@ void sync_free(struct sync *sync);
  * above SYNC_PEERS_MAX (nothing changed). */
 int sync_set_peers(struct sync *sync, const char *const *wallets, size_t count,
     struct kms_time now);
+
+/* There is nothing to be had from others: this node made the secret. */
+void sync_set_filled(struct sync *sync);
 
 /* The store changed by a local write. */
 void sync_local_change(struct sync *sync, struct kms_time now);
@@ -174,10 +179,42 @@ struct sync_stats {
 	uint64_t too_large;
 	uint64_t dropped; /* by the rule for a node that was away too long */
 	size_t waits, fetches;
+	bool stale;
+	bool filled;
+	bool fill_tried; /* every current peer was compared with, or failed */
 	unsigned int fill_failures;
-	bool stale;  /* was away too long, and no peer has set it right */
-	bool filled; /* a peer's records were taken in whole since the start */
 };
+
+/*
+ * What a node needs to know before it serves:
+ *
+ * filled: since the start this node has had all that the cluster has. It
+ * begins false, becomes true once, and stays, when
+ *  - a comparison with a peer of ours has ended (everything it has was taken,
+ *    or nothing differed, whoever of the two asked), and that peer was filled;
+ *  - such comparisons with every current peer have ended, none of them filled:
+ *    a cluster that starts anew;
+ *  - a deployed peer's snapshot was merged;
+ *  - sync_set_filled was called.
+ * Without any peer it stays as it is, since a list may be empty for a moment:
+ * whether a node that is alone serves is for the caller to say.
+ * Records that were refused on the way (sync_stats.records_rejected) do not
+ * count against it.
+ *
+ * fill_failures: current peers, each once, with which three attempts in a row
+ * to get there have failed (one may just have started) and none has succeeded
+ * since: no greeting, comparison or snapshot came to its end. 0 once filled. A
+ * node goes ready with "complete": false when three have failed, or with
+ * fill_tried, when there are fewer; when filled becomes true later, it is
+ * complete.
+ *
+ * stale: this node has been out of touch longer than the retention, and may
+ * hold what was deleted meanwhile. It begins with the first contact after, and
+ * ends when a peer that stayed in touch has been compared with, or all were
+ * tried and one that did not has answered. Meanwhile it asks but teaches
+ * nobody (its answers are "busy"), and should not serve apps; filled is not
+ * touched by it.
+ */
 
 struct sync_stats sync_stats(const struct sync *sync);
 

@@ -5,41 +5,54 @@
 #include <sys/queue.h>
 
 #include "kms-keeper/sync.h"
+#include "kms-keeper/sync_wire.h"
 #include "kms-keeper/table.h"
 
-#define BUCKETS 256
-#define BUCKET_MAP_LEN (BUCKETS / 8)
 #define ORIGIN_UNKNOWN UINT32_MAX /* from a peer, but which is not certain */
 #define REFUSED_MAX 64		  /* records a peer */
 #define REFUSED_KEY_MAX 1024
 #define BACKOFF_MIN_MS 200
 #define BACKOFF_MAX_MS 10000
-#define PAGE_APPS 2048	   /* apps of one digest_request with roots */
-#define DETAIL_APPS 16	   /* apps of one digest_request with buckets */
-#define GROUP_HASHES 30000 /* hashes of one bucket_request */
-#define GROUP_APPS 256	   /* apps of one bucket_request */
-#define SMALL_APP 512	   /* records: below it buckets are not worth asking */
-#define WANT_MAX 65536	   /* hashes of one answer */
+#define LIST_MAX 64	      /* items of a node that is listed, not divided */
+#define CHUNK_MAX 4096	      /* of one whose other side is small */
+#define MESSAGE_NODES 256     /* of one digest_request */
+#define MESSAGE_APPS 2048     /* listed in one digest_request */
+#define GROUP_HASHES 30000    /* of one bucket_request */
+#define GROUP_NODES 8192      /* of one bucket_request */
+#define LISTED_MAX 65536      /* hashes of one node that a peer may list */
+#define PASSES_MAX 3	      /* comparisons of one repair */
 #define REPAIR_LEASE_MS 30000 /* one repair, when others wait */
 #define REPAIR_STAGGER_MS 5000
 #define REPAIRS_MAX 4
 #define REQUEST_VOID_MS 60000
-#define DIGEST_CACHE_MAX 512
-#define DIGEST_CACHE_MS 60000
+#define TREE_MS 60000 /* what is fading changes meanwhile */
 
-/* ---- sync_digest.c ------------------------------------------------------- */
+/* ---- sync_tree.c --------------------------------------------------------- */
 
-struct sync_digest {
-	uint64_t root;
-	uint64_t bucket[BUCKETS];
-	uint64_t records;
+/* A record of an app, or in tree 0 an app. */
+struct tree_item {
+	uint64_t key, hash;
+	uint64_t sum; /* of the hashes before it */
+	union {
+		const uint8_t *bytes; /* the record's key, in the store */
+		uint64_t app_id;
+	};
+	uint32_t len;
+	bool fading; /* not in the sums: see sync_is_fading */
 };
 
-struct digest_cache {
+struct tree {
 	UT_hash_handle hh;
 	uint64_t app_id, version;
 	int64_t made_ms;
-	struct sync_digest digest;
+	uint64_t root;		 /* the sum of all */
+	uint64_t records;	 /* that are not fading */
+	struct tree_item *items; /* by key; NULL: the root alone is known */
+	size_t count;
+};
+
+struct tree_range {
+	size_t first, end;
 };
 
 /* ---- a peer -------------------------------------------------------------- */
@@ -67,10 +80,11 @@ struct push {
 	uint64_t id;		       /* of the batch under way, 0: none */
 	int64_t sent_ms, due_ms, retry_ms;
 	unsigned int failures, rejections;
-	size_t limit;		 /* records a batch, while halved */
+	size_t limit;		 /* records a batch, while halved; else 0 */
 	size_t sent;		 /* records in the batch */
 	size_t bytes;		 /* of it */
 	size_t taken;		 /* bytes that it has taken at once, ever */
+	bool more;		 /* there were others behind it */
 	struct refused *retried; /* the batch is this one again */
 	bool again;		 /* so was the last one */
 	struct push_entry *entries;
@@ -82,21 +96,36 @@ struct push {
 
 enum repair_step {
 	REPAIR_IDLE,
-	REPAIR_ROOTS,
-	REPAIR_DETAIL,
+	REPAIR_DIGESTS,
 	REPAIR_PULL,
 	REPAIR_PUSH,
 	REPAIR_SNAPSHOT,
 };
 
-/* An app that differs. */
-struct repair_app {
+struct repair_node {
+	uint64_t app_id; /* 0: of the tree of apps */
+	struct tree_node node;
+	bool listed;	   /* of tree 0: its apps are named */
+	uint16_t answered; /* children that the peer has gone on with */
+};
+
+struct node_list {
+	struct repair_node *nodes;
+	size_t count, size;
+};
+
+/* Records of an app that the peer asked for. */
+struct repair_want {
 	uint64_t app_id;
-	bool detailed;		       /* its buckets were compared */
-	uint8_t map[BUCKET_MAP_LEN];   /* that are left to exchange */
-	uint8_t asked[BUCKET_MAP_LEN]; /* in the message under way */
-	uint64_t *want;		       /* hashes the peer asked for */
-	size_t want_count;
+	uint64_t *hashes; /* shortened, sorted */
+	size_t count;
+};
+
+/* A version that the peer has and we want. */
+struct repair_rival {
+	uint64_t app_id;
+	struct tree_node leaf;
+	uint64_t key; /* sync_rival_key */
 };
 
 struct repair {
@@ -104,20 +133,30 @@ struct repair {
 	uint64_t id; /* of the message under way */
 	int64_t sent_ms, started_ms, due_ms;
 	unsigned int failures;
-	uint64_t base;		 /* our sequence when it began */
-	uint64_t after, through; /* apps of the page */
-	bool last_page;
-	struct repair_app *apps;
-	size_t count;
-	size_t next;		 /* first app not yet pulled */
-	size_t group;		 /* apps of the message under way */
-	uint64_t page_app, page; /* of the group: where an answer ended */
-	size_t sent;		 /* records of the delta under way */
-	uint64_t moved;		 /* records either way in this repair */
-	uint64_t left;		 /* that the peer rejected */
-	bool differed;
-	bool dropping;	/* we were away too long, the peer was not */
-	uint64_t *seen; /* keys that it sent, while dropping */
+	unsigned int passes;
+	uint64_t base;		   /* our sequence when it began */
+	struct short_form form;	   /* of the digests */
+	struct node_list open;	   /* nodes that differ, to be divided */
+	size_t asked;		   /* of them, the last, in the message */
+	struct node_list leaves;   /* to be exchanged: by app, in order */
+	size_t next, group;	   /* the first not exchanged; in the message */
+	uint64_t page_app, page;   /* of the group: where an answer ended */
+	struct repair_want *wants; /* of the group, by app */
+	size_t want_count;
+	struct repair_rival *chosen; /* to be got */
+	size_t chosen_count, chosen_size;
+	bool choosing;	  /* the message under way asks for them */
+	uint64_t *spared; /* keys of ours that would lose there */
+	size_t spared_count, spared_size;
+	uint64_t push_app, pushed; /* of wants, what was sent up to here */
+	size_t sent;		   /* records of the delta under way */
+	uint64_t moved;		   /* records either way in this repair */
+	uint64_t left;		   /* that the peer rejected */
+	bool differed;		   /* in this pass */
+	bool dropping;		   /* we were away too long, the peer was not */
+	bool dropped;		   /* of this group, what is to be dropped */
+	bool unfilled;		   /* the peer itself lacks what others have */
+	uint64_t *seen;		   /* keys that it sent, while dropping */
 	size_t seen_count, seen_size;
 };
 
@@ -133,6 +172,9 @@ struct sync_peer {
 	bool owes_snapshot;	  /* pushed to without having given one */
 	unsigned int unsupported; /* extensions it listed and refused */
 	bool tried, answered;	  /* since we came back from too long away */
+	bool compared;		  /* all it has was taken, since our start */
+	unsigned int fill_failures; /* attempts at that, in a row */
+	bool withheld;		    /* it sent stubs that were not taken yet */
 	int64_t contact_ms;
 	int64_t voided_ms; /* by a snapshot_request */
 	uint64_t lost_seen;
@@ -190,25 +232,26 @@ struct sync {
 	uint64_t contact_sequence; /* of the store, then */
 	uint64_t acked_sequence;   /* some peer holds what lies below */
 	bool stale;
+	bool all_tried; /* every peer was compared with, or failed */
 	uint64_t
 	    doubt_sequence; /* then, records of peers are in doubt up to it, */
 	uint64_t doubt_acked;	/* and ours up to it */
 	int64_t stale_since_ms; /* last contact before */
 	uint8_t item_key[SIPHASH_KEY_LEN], bucket_key[SIPHASH_KEY_LEN];
-	struct digest_cache *cache;
+	struct tree *trees; /* of apps, made anew when the app has changed */
+	int64_t trees_ms;   /* when they were last looked through */
 	struct buf scratch; /* a record to be hashed */
 	struct buf body;    /* a message being made */
 	struct record_reader reader;
-	struct record_list_item *items; /* config.batch_records of them */
+	struct record_list_item *items; /* sync_items_max of them */
 	struct sync_stats stats;
 };
 
 /* ---- sync_digest.c ------------------------------------------------------- */
 
 int sync_digest_keys(struct sync *sync);
-void sync_digest_free(struct sync *sync);
 
-/* The hash of a key of an app: its first byte is the bucket. */
+/* The hash of a key of an app: its place in the app's tree. */
 uint64_t sync_key_hash(
     const struct sync *sync, uint64_t app_id, const void *key, size_t len);
 
@@ -219,15 +262,6 @@ uint64_t sync_item_hash(struct sync *sync, const struct store_record *record);
 bool sync_is_fading(const struct sync *sync, const struct store_record *record,
     struct kms_time now);
 
-/* The digests of an app; borrowed until the next call. NULL without memory. */
-const struct sync_digest *sync_digest_app(
-    struct sync *sync, uint64_t app_id, struct kms_time now);
-
-/* The IDs of the apps above after, sorted, at most max: a new array (free);
- * *more: there are further ones. KMS_ENOMEM. */
-int sync_apps_after(const struct sync *sync, uint64_t after, size_t max,
-    uint64_t **apps, size_t *count, bool *more);
-
 /* A record that stands here and, as the time is, how it is sent. */
 struct store_record sync_view_now(
     const struct store_record *record, struct kms_time now);
@@ -236,8 +270,34 @@ int sync_hash_compare(const void *a, const void *b);
 bool sync_hash_find(
     const uint64_t *sorted, size_t count, uint64_t hash, size_t *index);
 
+/* ---- sync_tree.c --------------------------------------------------------- */
+
+/* The tree of an app with its items, made when there is none of this version;
+ * borrowed until the store changes. NULL without memory. */
+const struct tree *sync_tree(
+    struct sync *sync, uint64_t app_id, struct kms_time now);
+
+/* The tree of apps into *tree, to be cleared. KMS_ENOMEM. */
+int sync_tree_of_apps(
+    struct sync *sync, struct tree *tree, struct kms_time now);
+void sync_tree_clear(struct tree *tree);
+const struct tree_item *sync_tree_find_app(
+    const struct sync *sync, const struct tree *tree, uint64_t app_id);
+
+/* The items of a node. O(log n), as what follows. */
+struct tree_range tree_range(const struct tree *tree, struct tree_node node);
+uint64_t tree_digest(const struct tree *tree, struct tree_range range);
+void tree_children(const struct tree *tree, struct tree_node node,
+    struct short_form form, uint64_t digests[TREE_FANOUT]);
+
+void sync_trees_tick(struct sync *sync, struct kms_time now);
+void sync_trees_free(struct sync *sync);
+size_t sync_trees_memory(const struct sync *sync);
+
 /* ---- sync.c -------------------------------------------------------------- */
 
+/* Room in sync->items. */
+size_t sync_items_max(const struct sync *sync);
 struct sync_peer *sync_peer_find(const struct sync *sync, const char *wallet);
 uint64_t sync_send(struct sync *sync, struct sync_peer *peer);
 int64_t sync_backoff(struct sync *sync, unsigned int failures);
@@ -298,17 +358,85 @@ void sync_repair_failed(struct sync *sync, struct sync_peer *peer,
 void sync_repair_send(
     struct sync *sync, struct sync_peer *peer, int error, struct kms_time now);
 
+/* Go on with whatever is next. */
+void sync_repair_next(
+    struct sync *sync, struct sync_peer *peer, struct kms_time now);
+
+/* All that the peer has was taken; whole: and it has had all there is. */
+void sync_filled_from(struct sync *sync, struct sync_peer *peer, bool whole);
+/* An attempt at that did not come to its end. */
+void sync_fill_failed(struct sync_peer *peer);
+/* So often that nobody should wait for it. */
+bool sync_fill_is_vain(const struct sync_peer *peer);
+
+/* ---- sync_descend.c ------------------------------------------------------ */
+
+/* The roots, and what follows. */
+void sync_descend_begin(
+    struct sync *sync, struct sync_peer *peer, struct kms_time now);
+/* Ask about the nodes that are open. */
+void sync_descend_send(
+    struct sync *sync, struct sync_peer *peer, struct kms_time now);
+/* KMS_EINVAL, KMS_ENOMEM. */
+int sync_descend_answer(struct sync *sync, struct sync_peer *peer,
+    const struct sync_reply *reply, struct kms_time now);
+void node_list_free(struct node_list *list);
+void node_list_sort(struct repair_node *nodes, size_t count);
+
+/* ---- sync_exchange.c ----------------------------------------------------- */
+
+/* The next group of leaves, or the rest of this one. */
+void sync_exchange_begin(struct sync *sync, struct repair *repair);
+void sync_exchange_pull(
+    struct sync *sync, struct sync_peer *peer, struct kms_time now);
+/* KMS_EINVAL, KMS_ENOMEM. */
+int sync_exchange_answer(struct sync *sync, struct sync_peer *peer,
+    const struct sync_reply *reply, struct kms_time now);
+void sync_exchange_done(struct repair *repair);
+/* Merge the records of an answer. KMS_EINVAL, KMS_ENOMEM. */
+int sync_exchange_take(struct sync *sync, struct sync_peer *peer,
+    const struct sync_reply *reply, bool stubs, struct kms_time now);
+
 /* ---- sync_want.c --------------------------------------------------------- */
 
-bool sync_map_has(const uint8_t map[BUCKET_MAP_LEN], unsigned int bucket);
-
-/* An app of a bucket_request: its buckets, and our hashes in them. */
-int sync_have_write(struct sync *sync, const struct repair *repair,
-    const struct repair_app *app, bool first, struct kms_time now);
-
 /* Send what the group's apps are asked for, a batch of it. False: nothing is
- * asked for any more. */
+ * asked for any more, or it failed. */
 bool sync_want_send(
     struct sync *sync, struct sync_peer *peer, struct kms_time now);
+
+/* ---- sync_rivals.c --------------------------------------------------------
+ */
+
+/* A version of a record in eight bytes: the last three of its key's hash, and
+ * of updated_at_ms the last five. */
+uint64_t sync_rival(uint64_t key, int64_t updated_at_ms);
+/* The first of that, in place. */
+uint64_t sync_rival_key(uint64_t key);
+
+/* Which of the versions that an answer names do we want, and which of ours
+ * are not worth sending? KMS_EINVAL, KMS_ENOMEM. */
+int sync_rivals_read(struct sync *sync, struct repair *repair,
+    struct slice rivals, struct short_form form, struct kms_time now);
+/* The chosen ones, by app and leaf, as the member "apps". */
+int sync_rivals_write(struct sync *sync, const struct repair *repair);
+bool sync_rivals_is_spared(const struct repair *repair, uint64_t key);
+void sync_rivals_free(struct repair *repair);
+
+/* ---- sync_compare.c, sync_buckets.c: requests of those two types --------- */
+
+unsigned int sync_answer_digest(struct sync *sync, struct sync_peer *peer,
+    struct slice object, struct kms_time now, struct buf *answer);
+unsigned int sync_answer_bucket(struct sync *sync, struct sync_peer *peer,
+    struct slice object, struct kms_time now, struct buf *answer);
+void sync_give_way(
+    struct sync *sync, struct sync_peer *peer, struct kms_time now);
+unsigned int sync_answer_busy(
+    struct sync *sync, struct kms_time now, struct buf *answer);
+unsigned int sync_status_of(int error);
+
+/* ---- sync_answer.c ------------------------------------------------------- */
+
+/* The start of an answer: {"status":…,"boot":… */
+int sync_answer_begin(struct sync *sync, struct buf *answer, bool ok);
 
 #endif

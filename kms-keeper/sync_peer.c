@@ -13,7 +13,8 @@
 #define REJECTED_GAP_MS 50
 #define UNSUPPORTED_TRIES 3
 #define ALWAYS_TAKEN 16384 /* bytes of a message no node is too small for */
-#define VISITS_A_STEP 4	   /* times batch_records, to pass over held ones */
+#define MEET_DELAY_MS 200
+#define VISITS_A_STEP 8 /* times batch_records, to pass over held ones */
 
 /* ---- life ---------------------------------------------------------------- */
 
@@ -33,7 +34,6 @@ sync_peer_new(struct sync *sync, const char *wallet, struct kms_time now)
 	peer->last_error = "";
 	peer->repair.due_ms = now.boot_ms;
 	peer->push.due_ms = now.boot_ms;
-	peer->push.limit = sync->config.batch_records;
 	TAILQ_INIT(&peer->push.refused);
 	/* What is older is compared, or sent when it turns out that this peer
 	 * cannot compare. */
@@ -133,7 +133,7 @@ form_of(const struct sync_peer *peer)
 static bool
 is_for(const struct sync_peer *peer, const struct store_record *record)
 {
-	if (!record_json_is_sendable(record) ||
+	if (!record_json_is_sendable(record, form_of(peer)) ||
 	    record->origin == peer->incarnation)
 		return false;
 	return !peer->needs_repair || record->origin == 0;
@@ -146,7 +146,8 @@ entry_add(
 	struct push_entry *entries;
 	size_t size;
 
-	if (TAILQ_EMPTY(&sync->waits))
+	/* A stub is no replica. */
+	if (TAILQ_EMPTY(&sync->waits) || record->state == STORE_EVICTED)
 		return;
 	if (push->entry_count == push->entry_size) {
 		size = push->entry_size > 0 ? push->entry_size * 2 : 64;
@@ -180,6 +181,23 @@ body_finish(struct sync *sync, struct sync_peer *peer, size_t count)
 	return error;
 }
 
+/*
+ * How many records a batch may have that is not being halved. One of ours that
+ * is far behind gets more at once: what a message costs besides its records,
+ * cryptography and a round trip, is paid less often.
+ */
+static size_t
+batch_most(const struct sync *sync, const struct sync_peer *peer)
+{
+	size_t most = sync->config.batch_records;
+	uint64_t behind =
+	    store_stats(sync->store).sequence - sync_push_mark(peer);
+
+	if (peer->kind == SYNC_KIND_OURS && behind > 2 * most)
+		most = sync_items_max(sync);
+	return most;
+}
+
 /* Collect what is next for this peer into sync->items; the cursor ahead ends
  * behind it. Returns how many. */
 static size_t
@@ -187,13 +205,14 @@ collect(struct sync *sync, struct sync_peer *peer, struct kms_time now)
 {
 	struct push *push = &peer->push;
 	size_t visits = sync->config.batch_records * VISITS_A_STEP;
+	size_t most = push->limit > 0 ? push->limit : batch_most(sync, peer);
 	size_t count = 0, bytes = 256, bound;
 	struct store_record record;
 
 	push->entry_count = 0;
 	store_cursor_close(ahead(push));
 	store_cursor_copy(ahead(push), acknowledged(push));
-	while (count < push->limit && visits-- > 0 &&
+	while (count < most && visits-- > 0 &&
 	    store_cursor_peek(ahead(push), now, &record)) {
 		if (is_for(peer, &record)) {
 			bound = record_json_bound(&record) + 32;
@@ -215,10 +234,13 @@ batch_send(struct sync *sync, struct sync_peer *peer, size_t count,
     struct kms_time now)
 {
 	struct push *push = &peer->push;
+	struct store_record record;
 
 	push->again = push->retried != NULL;
 	push->sent = count;
 	push->bytes = sync->body.len;
+	push->more = push->retried == NULL &&
+	    store_cursor_peek(ahead(push), now, &record);
 	push->sent_ms = now.boot_ms;
 	sync->stats.records_pushed += count;
 	push->id = sync_send(sync, peer);
@@ -235,6 +257,7 @@ push_failed(struct sync *sync, struct sync_peer *peer, const char *why,
 	push->failures++;
 	push->retry_ms = now.boot_ms + sync_backoff(sync, push->failures);
 	peer->last_error = why;
+	sync_fill_failed(peer);
 	sync_stale_tried(sync, peer, false);
 }
 
@@ -354,7 +377,7 @@ refused_send(struct sync *sync, struct sync_peer *peer, struct kms_time now)
 		return false;
 	if (!store_peek(sync->store, refused->app_id, refused->key,
 		refused->key_len, now, &record) ||
-	    !record_json_is_sendable(&record)) {
+	    !record_json_is_sendable(&record, form_of(peer))) {
 		refused_free(push, refused);
 		return false;
 	}
@@ -399,13 +422,17 @@ sync_push_next(
 	const struct push *push = &peer->push;
 	const struct refused *refused = TAILQ_FIRST(&push->refused);
 	int64_t next = INT64_MAX;
+	bool work;
 
 	if (push->id != 0)
 		return push->sent_ms + sync->config.request_timeout_ms -
 		    now.boot_ms;
-	if (has_work(peer))
+	work = has_work(peer);
+	if (work)
 		next = push->due_ms == INT64_MAX ? now.boot_ms : ready_ms(peer);
-	if (refused != NULL && refused->retry_ms < next)
+	/* As refused_send: what is new may have to go first. */
+	if (refused != NULL && !(work && push->again) &&
+	    refused->retry_ms < next)
 		next = refused->retry_ms;
 	if (next < quiet_ms(peer))
 		next = quiet_ms(peer);
@@ -426,8 +453,10 @@ sync_push_tick(struct sync *sync, struct sync_peer *peer, struct kms_time now)
 	}
 	if (quiet_ms(peer) > now.boot_ms || refused_send(sync, peer, now))
 		return;
-	if (!has_work(peer))
+	if (!has_work(peer)) {
+		push->due_ms = INT64_MAX;
 		return;
+	}
 	if (push->due_ms == INT64_MAX)
 		push->due_ms = now.boot_ms + SYNC_COALESCE_MS;
 	if (ready_ms(peer) > now.boot_ms)
@@ -467,11 +496,15 @@ sync_counts_are_whole(const struct sync_counts *counts, size_t sent)
 }
 
 static void
-note_kind(
-    struct sync_peer *peer, const struct sync_reply *reply, struct kms_time now)
+note_kind(struct sync *sync, struct sync_peer *peer,
+    const struct sync_reply *reply, struct kms_time now)
 {
 	enum sync_kind kind = SYNC_KIND_DEPLOYED;
 
+	/* What it can do it says only to who does not know it is ours. */
+	if (peer->kind == SYNC_KIND_OURS && reply->boot.text != NULL &&
+	    !reply->listed)
+		return;
 	if (peer->unsupported < UNSUPPORTED_TRIES &&
 	    reply->extensions[SYNC_DIGEST_REQUEST] &&
 	    reply->extensions[SYNC_BUCKET_REQUEST])
@@ -481,7 +514,11 @@ note_kind(
 	peer->kind = kind;
 	peer->needs_repair = true;
 	sync_repair_stop(peer);
+	/* Two that meet need not both begin. */
 	peer->repair.due_ms = now.boot_ms;
+	if (kind == SYNC_KIND_OURS &&
+	    strcmp(sync->config.wallet, peer->wallet) > 0)
+		peer->repair.due_ms += MEET_DELAY_MS;
 }
 
 /* It says of each record that it is there, not only that nothing is wrong:
@@ -506,8 +543,11 @@ batch_done(struct sync *sync, struct sync_peer *peer, bool certain)
 		mark_advance(sync, peer);
 	push->retried = NULL;
 	push->limit *= 2;
-	if (push->limit > sync->config.batch_records)
-		push->limit = sync->config.batch_records;
+	if (push->limit >= sync->config.batch_records)
+		push->limit = 0;
+	/* What is left goes at once: it has waited. */
+	if (push->more)
+		push->due_ms = 0;
 }
 
 /* Some did not arrive: find out which, by halves. */
@@ -613,7 +653,7 @@ sync_push_answer(struct sync *sync, struct sync_peer *peer,
 		    sync, peer, counts_are_certain(&reply.counts, push->sent));
 	else
 		batch_split(sync, peer, &reply.counts, now);
-	note_kind(peer, &reply, now);
+	note_kind(sync, peer, &reply, now);
 	if (peer->kind == SYNC_KIND_DEPLOYED)
 		sync_stale_tried(sync, peer, true);
 }

@@ -1,95 +1,14 @@
-/* What comparing is about: the hashes of what we hold, the records that the
- * peer lacks, and, when we were away too long, what was deleted meanwhile. */
-#include <inttypes.h>
+/* What a comparison moves from here: the records that the peer lacks, and,
+ * when we were away too long, what was deleted meanwhile. */
 #include <stdlib.h>
 
 #include "common/err.h"
-#include "common/hex.h"
 #include "kms-keeper/sync_internal.h"
-
-/* ---- what we hold ---------------------------------------------------------
- */
-
-bool
-sync_map_has(const uint8_t map[BUCKET_MAP_LEN], unsigned int bucket)
-{
-	return (map[bucket / 8] >> bucket % 8 & 1) != 0;
-}
-
-struct have {
-	struct sync *sync;
-	const uint8_t *map;
-	uint64_t *hashes;
-	size_t count, size;
-	uint64_t after_app, after; /* what is up to there is through */
-	bool fading;		   /* those, too */
-	bool failed;
-	struct kms_time now;
-};
-
-static bool
-have_record(const struct store_record *record, void *arg)
-{
-	struct have *have = arg;
-	uint64_t key = sync_key_hash(
-	    have->sync, record->app_id, record->key, record->key_len);
-	uint64_t *hashes;
-	size_t size;
-
-	if (record->app_id == have->after_app && key <= have->after)
-		return true;
-	if (!sync_map_has(have->map, (unsigned int)(key >> 56)) ||
-	    (!have->fading && sync_is_fading(have->sync, record, have->now)))
-		return true;
-	if (have->count == have->size) {
-		size = have->size > 0 ? have->size * 2 : 256;
-		hashes = realloc(have->hashes, size * sizeof(*hashes));
-		if (hashes == NULL) {
-			have->failed = true;
-			return false;
-		}
-		have->hashes = hashes;
-		have->size = size;
-	}
-	have->hashes[have->count++] = sync_item_hash(have->sync, record);
-	return true;
-}
-
-int
-sync_have_write(struct sync *sync, const struct repair *repair,
-    const struct repair_app *app, bool first, struct kms_time now)
-{
-	struct have have = { .sync = sync,
-		.map = app->asked,
-		.after_app = repair->page_app,
-		.after = repair->page,
-		.fading = repair->dropping,
-		.now = now };
-	char map[2 * BUCKET_MAP_LEN + 1];
-	int error;
-
-	store_each(sync->store, app->app_id, have_record, &have);
-	hex_encode(app->asked, BUCKET_MAP_LEN, map);
-	error = have.failed ? KMS_ENOMEM : 0;
-	if (error == 0)
-		error = buf_printf(&sync->body,
-		    "%s\"%" PRIu64 "\":{\"buckets\":\"%s\",\"have\":",
-		    first ? "" : ",", app->app_id, map);
-	if (error == 0)
-		error = sync_hashes_write(&sync->body, have.hashes, have.count);
-	if (error == 0)
-		error = buf_append_text(&sync->body, "}");
-	free(have.hashes);
-	return error;
-}
-
-/* ---- what it lacks --------------------------------------------------------
- */
 
 struct wanted {
 	struct sync *sync;
 	struct repair *repair;
-	struct repair_app *app;
+	struct short_form form;
 	struct kms_time now;
 	size_t count, bytes, limit;
 	bool drop; /* looking for what is to be dropped */
@@ -106,54 +25,106 @@ in_doubt(const struct sync *sync, const struct store_record *record)
 }
 
 static bool
-is_to_be_dropped(const struct wanted *wanted, const struct store_record *record)
+is_to_be_dropped(const struct wanted *wanted, const struct store_record *record,
+    uint64_t key)
 {
 	const struct repair *repair = wanted->repair;
 	size_t index;
 
 	return repair->dropping && in_doubt(wanted->sync, record) &&
-	    !sync_hash_find(repair->seen, repair->seen_count,
-		sync_key_hash(
-		    wanted->sync, record->app_id, record->key, record->key_len),
-		&index);
+	    !sync_hash_find(repair->seen, repair->seen_count, key, &index);
 }
 
+/* Take one that the peer asked for; false: there is no more room. */
 static bool
-wanted_record(const struct store_record *record, void *arg)
+take(struct wanted *wanted, const struct tree_item *item, uint64_t app_id)
 {
-	struct wanted *wanted = arg;
-	struct store_record view = sync_view_now(record, wanted->now);
-	size_t index, bound;
+	struct sync *sync = wanted->sync;
+	struct store_record record;
+	size_t bound;
 
-	if (!sync_hash_find(wanted->app->want, wanted->app->want_count,
-		sync_item_hash(wanted->sync, record), &index))
+	if (!store_peek(sync->store, app_id, item->bytes, item->len,
+		wanted->now, &record) ||
+	    is_to_be_dropped(wanted, &record, item->key) != wanted->drop ||
+	    sync_rivals_is_spared(wanted->repair, item->key))
 		return true;
-	if (is_to_be_dropped(wanted, record) != wanted->drop ||
-	    (!wanted->drop && !record_json_is_sendable(&view)))
-		return true;
-	bound = record_json_bound(&view) + 32;
+	bound = record_json_bound(&record) + 32;
 	wanted->full = wanted->count > 0 &&
 	    (wanted->count >= wanted->limit ||
 		wanted->bytes + bound > SYNC_BATCH_BYTES);
 	if (wanted->full)
 		return false;
 	wanted->bytes += bound;
-	wanted->sync->items[wanted->count++].record = view;
+	sync->items[wanted->count++].record = record;
 	return true;
 }
 
-/* Drop what was deleted while we were away. */
-static void
-drop_wanted(struct wanted *wanted)
+/* Of one leaf, what lies behind the place. KMS_ENOMEM. */
+static int
+take_leaf(struct wanted *wanted, const struct repair_node *leaf,
+    const struct repair_want *want)
+{
+	struct repair *repair = wanted->repair;
+	const struct tree *tree =
+	    sync_tree(wanted->sync, leaf->app_id, wanted->now);
+	struct tree_range range;
+	size_t index;
+
+	if (tree == NULL)
+		return KMS_ENOMEM;
+	range = tree_range(tree, leaf->node);
+	for (size_t i = range.first; i < range.end && !wanted->full; i++) {
+		const struct tree_item *item = &tree->items[i];
+		bool behind = leaf->app_id > repair->push_app ||
+		    item->key > repair->pushed;
+
+		if (behind &&
+		    sync_hash_find(want->hashes, want->count,
+			hash_shorten(wanted->form, item->hash), &index) &&
+		    take(wanted, item, leaf->app_id) && !wanted->drop) {
+			repair->push_app = leaf->app_id;
+			repair->pushed = item->key;
+		}
+	}
+	return 0;
+}
+
+/* Fill sync->items from the leaves of the group. */
+static int
+take_group(struct wanted *wanted)
+{
+	struct repair *repair = wanted->repair;
+	size_t at = 0;
+	int error = 0;
+
+	wanted->count = wanted->bytes = 0;
+	wanted->full = false;
+	for (size_t i = 0; i < repair->group && error == 0; i++) {
+		const struct repair_node *leaf =
+		    &repair->leaves.nodes[repair->next + i];
+
+		while (at < repair->want_count &&
+		    repair->wants[at].app_id < leaf->app_id)
+			at++;
+		if (at == repair->want_count || wanted->full)
+			break;
+		if (repair->wants[at].app_id == leaf->app_id &&
+		    leaf->app_id >= repair->push_app)
+			error = take_leaf(wanted, leaf, &repair->wants[at]);
+	}
+	return error;
+}
+
+/* Drop what was deleted while we were away, before anything is sent. */
+static int
+drop_group(struct wanted *wanted)
 {
 	struct sync *sync = wanted->sync;
+	int error;
 
 	wanted->drop = true;
 	do {
-		wanted->count = wanted->bytes = 0;
-		wanted->full = false;
-		store_each(
-		    sync->store, wanted->app->app_id, wanted_record, wanted);
+		error = take_group(wanted);
 		for (size_t i = 0; i < wanted->count; i++) {
 			const struct store_record *r = &sync->items[i].record;
 
@@ -162,84 +133,49 @@ drop_wanted(struct wanted *wanted)
 		}
 		sync->stats.dropped += wanted->count;
 		wanted->repair->moved += wanted->count;
-	} while (wanted->full);
+	} while (error == 0 && wanted->full);
 	wanted->drop = false;
-	wanted->count = wanted->bytes = 0;
+	wanted->repair->dropped = true;
+	return error;
 }
 
-/* Those that are in the message are wanted no more; a walk to the end found
- * all that there are. */
-static void
-want_forget(struct wanted *wanted, size_t first)
+static int
+write_wanted(struct sync *sync, struct sync_peer *peer, size_t count)
 {
-	struct repair_app *app = wanted->app;
-	size_t kept = 0, index;
-	uint64_t *sent;
+	int error = sync_body_begin(sync, SYNC_DELTA, true);
 
-	sent = wanted->full ? calloc(wanted->count - first + 1, sizeof(*sent))
-			    : NULL;
-	if (sent == NULL) {
-		free(app->want);
-		app->want = NULL;
-		app->want_count = 0;
-		return;
-	}
-	for (size_t i = first; i < wanted->count; i++)
-		sent[i - first] = sync_item_hash(
-		    wanted->sync, &wanted->sync->items[i].record);
-	qsort(sent, wanted->count - first, sizeof(*sent), sync_hash_compare);
-	for (size_t i = 0; i < app->want_count; i++)
-		if (!sync_hash_find(
-			sent, wanted->count - first, app->want[i], &index))
-			app->want[kept++] = app->want[i];
-	app->want_count = kept;
-	free(sent);
-}
-
-/* Fill sync->items with what the group's apps are asked for. */
-static size_t
-collect_wanted(struct sync *sync, struct sync_peer *peer, struct kms_time now)
-{
-	struct repair *repair = &peer->repair;
-	struct wanted wanted = { .sync = sync,
-		.repair = repair,
-		.now = now,
-		.limit = peer->push.limit };
-
-	for (size_t i = 0; i < repair->group && !wanted.full; i++) {
-		size_t first = wanted.count;
-
-		wanted.app = &repair->apps[repair->next + i];
-		if (wanted.app->want_count == 0)
-			continue;
-		if (repair->dropping && first == 0)
-			drop_wanted(&wanted);
-		else if (repair->dropping)
-			break; /* its droppings come first: next message */
-		store_each(
-		    sync->store, wanted.app->app_id, wanted_record, &wanted);
-		want_forget(&wanted, first);
-	}
-	return wanted.count;
+	peer->repair.sent = count;
+	sync->stats.records_pushed += count;
+	if (error == 0)
+		error = buf_append_text(&sync->body, ",\"data\":");
+	if (error == 0)
+		error = record_json_write_data(
+		    &sync->body, sync->items, count, RECORD_OURS);
+	return error;
 }
 
 bool
 sync_want_send(struct sync *sync, struct sync_peer *peer, struct kms_time now)
 {
 	struct repair *repair = &peer->repair;
-	size_t count = collect_wanted(sync, peer, now);
-	int error;
+	struct wanted wanted = { .sync = sync,
+		.repair = repair,
+		.form = repair->form,
+		.now = now,
+		.limit = peer->push.limit > 0 ? peer->push.limit
+					      : sync_items_max(sync) };
+	int error = 0;
 
-	if (count == 0)
+	if (repair->dropping)
+		wanted.form.width = WHOLE_WIDTH;
+	if (repair->dropping && !repair->dropped)
+		error = drop_group(&wanted);
+	if (error == 0)
+		error = take_group(&wanted);
+	if (error == 0 && wanted.count == 0)
 		return false;
-	repair->sent = count;
-	sync->stats.records_pushed += count;
-	error = sync_body_begin(sync, SYNC_DELTA, true);
 	if (error == 0)
-		error = buf_append_text(&sync->body, ",\"data\":");
-	if (error == 0)
-		error = record_json_write_data(
-		    &sync->body, sync->items, count, RECORD_OURS);
+		error = write_wanted(sync, peer, wanted.count);
 	sync_repair_send(sync, peer, error, now);
 	return true;
 }

@@ -4,6 +4,8 @@
  *   sim [--seeds N] [--from S] [--nodes N] [--jobs J] [--mutate NAME]
  *   sim --seed S [--nodes N]     one seed, with its figures
  *   sim --forever                until a seed fails
+ *   sim repair                   a table: bytes to repair what differs
+ *   sim bulk                     a table: time for a large backlog
  *
  * Prints the seeds that violate a rule; exits 0 when none did (with --mutate,
  * which breaks a rule on purpose: when one did, and for the right reason).
@@ -34,6 +36,7 @@ static const struct {
 	[MUTATE_CAUSALITY] = { "causality", "node " },
 	[MUTATE_MEMORY] = { "memory", "memory" },
 	[MUTATE_MEMBERS] = { "members", "a deployed peer" },
+	[MUTATE_EVICTED] = { "evicted", "not level" },
 };
 
 /* ---- one seed ------------------------------------------------------------ */
@@ -317,10 +320,16 @@ main(int argc, char **argv)
 	struct options o = { .from = 1, .seeds = 100, .jobs = 2 };
 	struct total sum;
 
-	read_options(argc, argv, &o);
 	log_set_sink(swallow, NULL);
 	if (crypto_init() != 0)
 		return 1;
+	if (argc == 2 && strcmp(argv[1], "repair") == 0)
+		return sim_repair() ? 0 : 1;
+	if (argc == 2 && strcmp(argv[1], "bulk") == 0) {
+		sim_bulk();
+		return 0;
+	}
+	read_options(argc, argv, &o);
 	sum = o.one ? work(&o, 0) : run_jobs(&o);
 	(void)printf("sim: %" PRIu64 " seeds, %" PRIu64 " messages, %" PRIu64
 		     " acknowledged writes, level after %.1f s (at most "

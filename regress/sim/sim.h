@@ -28,6 +28,7 @@ enum mutation {
 	MUTATE_CAUSALITY,    /* an older version takes a newer one's place */
 	MUTATE_MEMORY,	     /* a node keeps ten times what it may */
 	MUTATE_MEMBERS,	     /* extensions are sent to a deployed peer */
+	MUTATE_EVICTED,	     /* nobody takes what others have evicted */
 	MUTATIONS,
 };
 
@@ -151,6 +152,10 @@ void sim_check_told(struct world *world, struct told *told, unsigned int k);
 void sim_check_crash(struct world *world, unsigned int node);
 bool sim_is_converged(struct world *world, bool complain);
 void sim_check_end(struct world *world);
+
+/* sim_pair.c: tables of what two nodes cost; false: a repair too much */
+bool sim_repair(void);
+void sim_bulk(void);
 
 /* sim.c: what a run came to */
 struct result {

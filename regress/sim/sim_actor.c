@@ -252,13 +252,35 @@ odd_data(struct world *world, struct buf *out)
 	    sim_chance(world, 500) ? "0" : "99999999999999999999");
 }
 
+/* Hashes as base64: three bytes are four characters. */
 static void
 odd_hashes(struct world *world, size_t count, struct buf *out)
 {
+	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdef"
+				     "ghijklmnopqrstuvwxyz0123456789+/";
+
 	(void)buf_append_text(out, "\"");
-	while (count-- > 0)
-		(void)buf_printf(out, "%016" PRIx64, sim_random(world));
+	for (size_t i = 0; i < 4 * count; i++)
+		(void)buf_append(out, &digits[sim_below(world, 64)], 1);
 	(void)buf_append_text(out, "\"");
+}
+
+/* Nodes of an app's tree with digests or lists, right and wrong. */
+static void
+odd_nodes(struct world *world, struct buf *out)
+{
+	static const char *const names[] = { "", "0", "f", "a3", "zz",
+		"0123456789abcdef", "0123456789abcdef0" };
+	static const size_t counts[] = { 0, 1, 16, 16, 16, 15, 200 };
+	size_t count = sim_below(world, 5);
+
+	(void)buf_append_text(out, "{");
+	for (size_t i = 0; i < count; i++) {
+		(void)buf_printf(out, "%s\"%s\":", i > 0 ? "," : "",
+		    names[sim_below(world, 7)]);
+		odd_hashes(world, counts[sim_below(world, 7)], out);
+	}
+	(void)buf_append_text(out, "}");
 }
 
 static void
@@ -276,19 +298,22 @@ hostile_turn(struct world *world, unsigned int i)
 	case 1:
 		(void)buf_printf(&body,
 		    "{\"type\":\"digest_request\",\"boot\":\"%" PRIx64
-		    "\",\"after\":0,\"through\":%s,\"apps\":{\"1\":",
+		    "\",\"root\":\"%s\",\"apps\":{\"%s\":{\"1\":\"AAAA\"}},"
+		    "\"trees\":{\"%u\":",
 		    sim_random(world),
-		    sim_chance(world, 500) ? "9223372036854775807" : "-1");
-		odd_hashes(world, sim_chance(world, 500) ? 1 : 256, &body);
+		    sim_chance(world, 800) ? "AAAAAAAAAAA=" : "AAAA",
+		    sim_chance(world, 500) ? "" : "7",
+		    (unsigned int)sim_below(world, 3));
+		odd_nodes(world, &body);
 		(void)buf_append_text(&body, "}}");
 		break;
 	case 2:
 		(void)buf_printf(&body,
 		    "{\"type\":\"bucket_request\",\"boot\":\"x\","
-		    "\"apps\":{\"1\":{\"buckets\":\"%064x\",\"have\":",
-		    0xffffffffu);
-		odd_hashes(world, sim_below(world, 500), &body);
-		(void)buf_append_text(&body, "}}}");
+		    "\"stale\":%s,\"apps\":{\"1\":",
+		    sim_chance(world, 200) ? "true" : "false");
+		odd_nodes(world, &body);
+		(void)buf_append_text(&body, "}}");
 		break;
 	case 3:
 		(void)buf_append_text(&body, "{\"type\":\"snapshot_request\"}");
@@ -331,13 +356,12 @@ lie(struct world *world, size_t records, struct buf *answer)
 		break;
 	}
 	(void)buf_printf(answer,
-	    ",\"touch_ms\":%" PRIu64 ",\"through\":%s,\"more\":%s",
-	    sim_random(world) >> 8,
-	    sim_chance(world, 500) ? "9223372036854775807" : "1",
-	    sim_chance(world, 500) ? "true" : "false");
-	(void)buf_append_text(answer, ",\"differ\":{\"1\":\"\"");
+	    ",\"touch_ms\":%" PRIu64 ",\"unfilled\":%s,\"trees\":{\"%u\":",
+	    sim_random(world) >> 8, sim_chance(world, 500) ? "true" : "false",
+	    (unsigned int)sim_below(world, 3));
+	odd_nodes(world, answer);
 	if (sim_chance(world, 300))
-		(void)buf_append_text(answer, ",\"2\":\"\",\"77\":\"\"");
+		(void)buf_append_text(answer, ",\"77\":{\"\":\"\"}");
 	(void)buf_append_text(answer, "},\"want\":{\"1\":");
 	odd_hashes(world, sim_below(world, 100), answer);
 	(void)buf_append_text(answer, "},\"data\":");

@@ -8,17 +8,56 @@
 #define SYNC_MEMORY_MAX (8u << 20)
 #define EVICTING_MAX 6000
 
+/* The node whose member of clocks this is; NODES_MAX: of none. Their names end
+ * in their numbers. */
+static unsigned int
+node_of_member(const struct world *world, const char *name, size_t len)
+{
+	unsigned int node = 0;
+
+	if (len != SYNC_WALLET_LEN)
+		return NODES_MAX;
+	for (size_t i = len - 2; i < len; i++) {
+		char c = name[i];
+
+		node = node << 4 |
+		    (unsigned int)(c <= '9' ? c - '0' : c - 'a' + 10);
+	}
+	if (node >= world->profile.nodes ||
+	    memcmp(name, world->nodes[node].member_name, len) != 0)
+		return NODES_MAX;
+	return node;
+}
+
+/* All of a clock's counters. */
+static void
+counters_of(const struct world *world, const struct store_record *record,
+    uint64_t counters[NODES_MAX])
+{
+	const struct clock_entry *entry = vector_clock_entries(record->clock);
+	size_t count = vector_clock_count(record->clock), len;
+
+	memset(counters, 0, world->profile.nodes * sizeof(*counters));
+	for (size_t i = 0; i < count; i++) {
+		const char *name = clock_member_name(entry[i].member, &len);
+		unsigned int node = node_of_member(world, name, len);
+
+		if (node < NODES_MAX)
+			counters[node] = entry[i].counter;
+	}
+}
+
 uint64_t
 sim_counter(const struct world *world, const struct store_record *record,
     unsigned int node)
 {
 	const struct clock_entry *entry = vector_clock_entries(record->clock);
-	const char *wanted = world->nodes[node].member_name, *name;
 	size_t count = vector_clock_count(record->clock), len;
 
 	for (size_t i = 0; i < count; i++) {
-		name = clock_member_name(entry[i].member, &len);
-		if (len == strlen(wanted) && memcmp(name, wanted, len) == 0)
+		const char *name = clock_member_name(entry[i].member, &len);
+
+		if (node_of_member(world, name, len) == node)
 			return entry[i].counter;
 	}
 	return 0;
@@ -39,8 +78,7 @@ look(const struct world *world, unsigned int node, uint64_t app,
 static bool
 may_be_gone(const struct world *world, uint64_t app, unsigned int key)
 {
-	return world->profile.evicting ||
-	    (world->profile.away && world->forgot[app - 1][key]);
+	return world->profile.away && world->forgot[app - 1][key];
 }
 
 /* ---- after each event of a node ------------------------------------------ */
@@ -51,6 +89,7 @@ check_monotony(
     struct world *world, unsigned int i, uint64_t app, unsigned int key)
 {
 	uint64_t *shadow = world->nodes[i].shadow[app - 1][key], counter;
+	uint64_t counters[NODES_MAX];
 	struct store_record record;
 
 	if (!look(world, i, app, key, &record)) {
@@ -63,8 +102,9 @@ check_monotony(
 		}
 		return;
 	}
+	counters_of(world, &record, counters);
 	for (unsigned int n = 0; n < world->profile.nodes; n++) {
-		counter = sim_counter(world, &record, n);
+		counter = counters[n];
 		if (counter < shadow[n] && !may_be_gone(world, app, key))
 			sim_fail(world,
 			    "node %u: key %u of app %" PRIu64
@@ -81,12 +121,14 @@ static bool
 is_before(const struct world *world, const struct store_record *record,
     const struct told *told)
 {
+	uint64_t counters[NODES_MAX];
 	size_t known = 0;
 
 	if (sim_counter(world, record, told->node) >= told->counter)
 		return false;
+	counters_of(world, record, counters);
 	for (unsigned int n = 0; n < world->profile.nodes; n++) {
-		uint64_t counter = sim_counter(world, record, n);
+		uint64_t counter = counters[n];
 
 		if (counter > told->clock[n])
 			return false;
@@ -226,8 +268,7 @@ check_told_end(struct world *world, const struct told *told)
 
 		if (!node->alive || node->role != ROLE_OURS || !node->member)
 			continue;
-		if (!look(world, i, told->app, told->key, &record) ||
-		    record.state == STORE_EVICTED) {
+		if (!look(world, i, told->app, told->key, &record)) {
 			if (!may_be_gone(world, told->app, told->key))
 				sim_fail(world,
 				    "acknowledged write lost: node %u has "
@@ -323,9 +364,8 @@ compare_one(const struct store_record *record, void *arg)
 		return true;
 	found = store_peek(world->nodes[c->b].store, record->app_id,
 	    record->key, record->key_len, sim_time(world, c->b), &other);
-	if (world->profile.evicting &&
-	    (!found || record->state == STORE_EVICTED ||
-		other.state == STORE_EVICTED || deployed))
+	/* A deployed node is not told of what was evicted. */
+	if (world->profile.evicting && deployed)
 		return true;
 	/* A stub is a tombstone there, and nothing when it was its own. */
 	if (deployed &&

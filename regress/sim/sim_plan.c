@@ -20,7 +20,8 @@ sim_plan(struct world *world, unsigned int nodes)
 	p->jumps = sim_chance(world, 400) && !p->away;
 	p->crashes = sim_chance(world, 600) && !p->away;
 	p->members = sim_chance(world, 300) && !p->away;
-	if (world->mutation == MUTATE_MEMORY)
+	if (world->mutation == MUTATE_MEMORY ||
+	    world->mutation == MUTATE_EVICTED)
 		p->evicting = true;
 	if (world->mutation == MUTATE_MEMBERS)
 		p->deployed = true;

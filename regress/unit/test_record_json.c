@@ -367,26 +367,83 @@ test_there_and_back(void **state)
 	store_free(from);
 }
 
+/* An evicted record goes to our own nodes, with what merging needs. */
 static void
-test_hashes(void **state)
+test_evicted_stubs(void **state)
 {
-	static const uint64_t hashes[] = { 0, UINT64_MAX, 0x0123456789abcdef };
-	struct slice value;
-	uint64_t *read;
-	size_t count;
+	static const char value[] =
+	    "v:0123456789012345678901234567890123456789";
+	struct store_config config;
+	struct store *from, *to;
+	struct store_record record;
+	struct store_incoming in;
+	struct record_reader reader;
+	struct slice slice;
 	struct buf out;
 
 	(void)state;
-	buf_init(&out, 1000);
-	assert_int_equal(sync_hashes_write(&out, hashes, 3), 0);
+	buf_init(&out, 10000);
+	record_reader_init(&reader);
+	store_config_init(&config);
+	config.max_app_storage = 2 * (STORE_RECORD_OVERHEAD + 50);
+	from = rig_store(&config, "from");
+	to = rig_store(&config, "to");
+	assert_int_equal(rig_put(from, 1, "a", value, 0, 0), 0);
+	assert_int_equal(rig_put(from, 1, "b", value, 0, 0), 0);
+	assert_int_equal(rig_put(from, 1, "c", value, 0, 0), 0);
+	assert_true(rig_peek(from, 1, "a", 700, &record));
+	assert_int_equal(record.state, STORE_EVICTED);
+	assert_false(record_json_is_sendable(&record, RECORD_DEPLOYED));
+	assert_true(record_json_is_sendable(&record, RECORD_OURS));
+	assert_int_equal(record_json_write(&out, &record, RECORD_OURS), 0);
+	assert_true(out.len <= record_json_bound(&record));
 	assert_int_equal(
-	    slice_check((const char *)out.data, out.len, &value), 0);
-	assert_int_equal(sync_hashes_read(value, 3, &read, &count), 0);
-	assert_int_equal(count, 3);
-	assert_memory_equal(read, hashes, sizeof(hashes));
-	free(read);
-	assert_int_equal(sync_hashes_read(value, 2, &read, &count), KMS_EINVAL);
+	    slice_check((const char *)out.data, out.len, &slice), 0);
+	assert_int_equal(record_json_read(&reader, slice, true, &in), 0);
+	assert_true(in.evicted && !in.expired && !in.tombstone);
+	assert_int_equal(in.age_ms, 700);
+	assert_int_equal(in.value_len, 32);
+	/* Who does not know stubs sees a deletion: it is not sent to them. */
+	assert_int_equal(
+	    store_merge(to, 1, &in, rig_time(700)).outcome, STORE_MERGED);
+	assert_same(from, to, 1, "a");
+	assert_true(rig_peek(to, 1, "a", 800, &record));
+	assert_int_equal(record.state, STORE_EVICTED);
+	assert_int_equal(record.age_ms, 800);
+	record_reader_free(&reader);
 	buf_free(&out);
+	store_free(from);
+	store_free(to);
+}
+
+static void
+test_bad_evicted_stubs(void **state)
+{
+	static const char *const stubs[] = {
+		"{\"head\":\"00\",\"ttl_ms\":0,\"evicted\":null,\"age_ms\":1}",
+		"{\"head\":\"00\",\"ttl_ms\":0,\"evicted\":false,\"age_ms\":1}",
+		"{\"head\":\"00\",\"ttl_ms\":0,\"evicted\":true}",
+		"{\"head\":\"00\",\"ttl_ms\":0,\"evicted\":true,\"age_ms\":-1}",
+		"{\"head\":\"\",\"evicted\":true,\"age_ms\":1e99}",
+	};
+	struct record_reader reader;
+	struct store_incoming in;
+	struct slice slice;
+	char text[400];
+
+	(void)state;
+	record_reader_init(&reader);
+	for (size_t i = 0; i < sizeof(stubs) / sizeof(stubs[0]); i++) {
+		int len = snprintf(text, sizeof(text),
+		    "{\"key\":\"a\",\"value\":null,\"version\":{\"x\":1},"
+		    "\"updated_at_ms\":1,\"tombstone\":true,\"stub\":%s}",
+		    stubs[i]);
+
+		assert_int_equal(slice_check(text, (size_t)len, &slice), 0);
+		assert_int_equal(
+		    record_json_read(&reader, slice, true, &in), KMS_EINVAL);
+	}
+	record_reader_free(&reader);
 }
 
 /* ---- mutations ----------------------------------------------------------- */
@@ -409,7 +466,7 @@ test_mutated_messages(void **state)
 	    ",{\"key\":\"\\u00e9\",\"value\":null,\"version\":{\"a\":1,\"b\":2}"
 	    ","
 	    "\"updated_at_ms\":-5,\"tombstone\":true,\"stub\":{\"head\":\"00\","
-	    "\"ttl_ms\":4}}],\"22\":[]}}";
+	    "\"ttl_ms\":4,\"evicted\":true,\"age_ms\":5}}],\"22\":[]}}";
 	static const char bits[] = "{}[]\",:\\u0nte1.-\xff\x80";
 	struct rig_random random = { 7 };
 	struct record_reader reader;
@@ -458,7 +515,8 @@ main(void)
 		cmocka_unit_test(test_messages),
 		cmocka_unit_test(test_depth),
 		cmocka_unit_test(test_there_and_back),
-		cmocka_unit_test(test_hashes),
+		cmocka_unit_test(test_evicted_stubs),
+		cmocka_unit_test(test_bad_evicted_stubs),
 		cmocka_unit_test(test_mutated_messages),
 	};
 

@@ -48,8 +48,9 @@ struct cluster {
 	struct letter queue[QUEUE];
 	size_t count;
 	int64_t ms;
-	bool cut; /* nothing gets through */
-	uint64_t bytes, letters;
+	bool cut;		   /* nothing gets through */
+	struct rig_random *damage; /* messages arrive changed, when set */
+	uint64_t bytes, letters;   /* bytes: but for greetings */
 	size_t biggest;
 	int64_t retention_ms;
 };
@@ -149,8 +150,8 @@ boot(struct cluster *c, unsigned int i)
 	m->store = rig_store(&store, m->wallet);
 	sync_config_init(&config);
 	memcpy(config.wallet, m->wallet, sizeof(config.wallet));
-	(void)snprintf(
-	    config.boot, sizeof(config.boot), "%s-%u", m->wallet, m->boots++);
+	(void)snprintf(config.boot, sizeof(config.boot), "boot%03u-%c-%06u",
+	    m->boots++, m->wallet[41], 7);
 	config.retention_ms = c->retention_ms;
 	m->sync = sync_new(&config, &ops, m->store, rig_time(c->ms));
 	assert_non_null(m->sync);
@@ -187,6 +188,19 @@ cluster_free(struct cluster *c)
 	free(c);
 }
 
+/* Change a few bytes, now and then. */
+static void
+damage(struct cluster *c, char *text, size_t len)
+{
+	static const char bits[] = "{}[]\",:0189afAB=\\u-e";
+
+	if (c->damage == NULL || len == 0 || rig_below(c->damage, 2) == 0)
+		return;
+	for (uint64_t n = 1 + rig_below(c->damage, 3); n > 0; n--)
+		text[rig_below(c->damage, len)] =
+		    bits[rig_below(c->damage, sizeof(bits) - 1)];
+}
+
 static void
 carry(struct cluster *c, const struct letter *letter)
 {
@@ -196,7 +210,6 @@ carry(struct cluster *c, const struct letter *letter)
 
 	buf_init(&answer, 64u << 20);
 	c->letters++;
-	c->bytes += letter->len;
 	if (letter->len > c->biggest)
 		c->biggest = letter->len;
 	if (c->cut || to->sync == NULL) {
@@ -204,14 +217,17 @@ carry(struct cluster *c, const struct letter *letter)
 	} else {
 		to->asked++;
 		to->asked_ms = c->ms;
+		damage(c, letter->body, letter->len);
 		(void)snprintf(to->last, sizeof(to->last), "%s", letter->body);
 		outcome.status = to->script != NULL
 		    ? to->script(to, letter->body, letter->len, &answer)
 		    : sync_request(to->sync, c->member[letter->from].wallet,
 			  letter->body, letter->len, rig_time(c->ms), &answer);
+		damage(c, (char *)answer.data, answer.len);
 		outcome.body = (const char *)answer.data;
 		outcome.len = answer.len;
-		c->bytes += answer.len;
+		if (strstr(letter->body, "\"data\":{}}") == NULL)
+			c->bytes += letter->len + answer.len;
 	}
 	sync_answer(c->member[letter->from].sync, letter->id, &outcome,
 	    rig_time(c->ms));
@@ -645,6 +661,111 @@ test_a_deployed_peer_has_time(void **state)
 	cluster_free(c);
 }
 
+/* Who is far behind gets large batches, one as soon as the last has arrived. */
+static void
+test_a_backlog_goes_at_once(void **state)
+{
+	struct cluster *c = cluster_new(2);
+	uint64_t letters;
+	char key[16];
+	int64_t start;
+
+	(void)state;
+	pass(c, 2000);
+	for (int i = 0; i < 6000; i++) {
+		(void)snprintf(key, sizeof(key), "k%d", i);
+		put(c, 0, key, "v:1");
+	}
+	letters = c->letters;
+	start = c->ms;
+	while (peer_of(c, 0, 1).mark < store_stats(c->member[0].store).sequence)
+		pass(c, 1);
+	assert_true(c->letters - letters <= 4);
+	assert_true(c->ms - start <= SYNC_COALESCE_MS + 10);
+	assert_true(c->biggest <= SYNC_BATCH_BYTES);
+	cluster_free(c);
+}
+
+/* ---- having all there is ------------------------------------------------- */
+
+static unsigned int
+is_away(struct member *self, const char *body, size_t len, struct buf *answer)
+{
+	(void)self;
+	(void)body;
+	(void)len;
+	(void)answer;
+	return 503;
+}
+
+static void
+test_filled(void **state)
+{
+	struct cluster *c = cluster_new(3);
+	struct sync_stats stats;
+
+	(void)state;
+	/* All begin anew: none has more than the others. */
+	pass(c, 3000);
+	for (unsigned int i = 0; i < 3; i++)
+		assert_true(sync_stats(c->member[i].sync).filled);
+	put(c, 0, "a", "v:1");
+	pass(c, 1000);
+	boot(c, 1);
+	boot(c, 2);
+	assert_false(sync_stats(c->member[2].sync).filled);
+	meet(c, 1, 3);
+	meet(c, 2, 3);
+	c->member[0].script = is_away;
+	pass(c, 5000);
+	/* Two with nothing learn nothing from each other. */
+	stats = sync_stats(c->member[2].sync);
+	assert_false(stats.filled);
+	assert_int_equal(stats.fill_failures, 1);
+	assert_true(stats.fill_tried);
+	c->member[0].script = NULL;
+	pass(c, 15000);
+	stats = sync_stats(c->member[2].sync);
+	assert_true(stats.filled);
+	assert_int_equal(stats.fill_failures, 0);
+	assert_value(c, 2, "a", "v:1");
+	/* Nobody there: nothing is known, unless it made the secret. */
+	boot(c, 1);
+	meet(c, 1, 0);
+	pass(c, 1000);
+	assert_false(sync_stats(c->member[1].sync).filled);
+	assert_false(sync_stats(c->member[1].sync).fill_tried);
+	sync_set_filled(c->member[1].sync);
+	assert_true(sync_stats(c->member[1].sync).filled);
+	/* A deployed peer gives a snapshot. */
+	boot(c, 1);
+	meet(c, 1, 1);
+	c->member[0].script = rejects_bad;
+	assert_false(sync_stats(c->member[1].sync).filled);
+	pass(c, 10000);
+	assert_true(sync_stats(c->member[1].sync).filled);
+	cluster_free(c);
+}
+
+static void
+test_fill_failures(void **state)
+{
+	struct cluster *c = cluster_new(3);
+	struct sync_stats stats;
+
+	(void)state;
+	c->cut = true;
+	stats = sync_stats(c->member[0].sync);
+	assert_false(stats.fill_tried);
+	assert_int_equal(stats.fill_failures, 0);
+	pass(c, 30000);
+	stats = sync_stats(c->member[0].sync);
+	assert_false(stats.filled);
+	assert_true(stats.fill_tried);
+	assert_int_equal(stats.fill_failures, 2);
+	cluster_free(c);
+}
+
 /* ---- comparing ----------------------------------------------------------- */
 
 static void
@@ -762,13 +883,10 @@ test_cost_of_repair(void **state)
 	    (double)c->bytes /
 		(double)differing_bytes(c->member[0].store, 100000));
 	assert_true(c->bytes < 2 * differing_bytes(c->member[0].store, 100000));
-	assert_true(cost_of(c, 1, false) <= 3.0);
-	assert_true(cost_of(c, 100, false) <= 3.0);
-	assert_true(cost_of(c, 10000, false) <= 3.0);
-	assert_true(cost_of(c, 10000, true) <= 3.0);
-	/* Without marks, the hashes of what is the same are the most of it. */
-	assert_true(cost_of(c, 1000, true) <= 5.0);
-	assert_true(cost_of(c, 1, true) <= 30.0);
+	for (uint64_t differ = 1; differ <= 10000; differ *= 10) {
+		assert_true(cost_of(c, differ, false) <= 3.0);
+		assert_true(cost_of(c, differ, true) <= 3.0);
+	}
 	cluster_free(c);
 }
 
@@ -800,37 +918,117 @@ test_stubs_are_the_same_everywhere(void **state)
 	cluster_free(c);
 }
 
+/* Node 0 again, with room for two records. */
+static void
+boot_small(struct cluster *c)
+{
+	struct member *m = &c->member[0];
+	const struct sync_ops ops = { on_send, on_done, on_fetched, on_value,
+		on_random, m };
+	struct store_config store;
+	struct sync_config config;
+
+	sync_free(m->sync);
+	store_free(m->store);
+	store_config_init(&store);
+	store.max_app_storage = 700;
+	store.tombstone_retention_ms = c->retention_ms;
+	m->store = rig_store(&store, m->wallet);
+	sync_config_init(&config);
+	memcpy(config.wallet, m->wallet, sizeof(config.wallet));
+	(void)snprintf(config.boot, sizeof(config.boot), "small");
+	config.retention_ms = c->retention_ms;
+	m->sync = sync_new(&config, &ops, m->store, rig_time(c->ms));
+	assert_non_null(m->sync);
+}
+
+static enum store_state
+state_of(struct cluster *c, unsigned int i, const char *key)
+{
+	struct store_record record;
+
+	assert_true(rig_peek(c->member[i].store, 1, key, c->ms, &record));
+	return record.state;
+}
+
+/* Nobody has the value of the last version any more: the one before it does
+ * not come back for that, nor does a reader hear that there is nothing. */
+static void
+test_what_all_have_evicted(void **state)
+{
+	struct cluster *c = cluster_new(2);
+	struct store_record record;
+
+	(void)state;
+	boot_small(c);
+	meet(c, 0, 2);
+	pass(c, 2000);
+	put(c, 0, "a", "v:old");
+	pass(c, 1000);
+	assert_value(c, 1, "a", "v:old");
+	c->cut = true;
+	put(c, 0, "a", "v:new");
+	put(c, 0, "b", "v:1");
+	put(c, 0, "c", "v:2");
+	assert_int_equal(state_of(c, 0, "a"), STORE_EVICTED);
+	c->cut = false;
+	pass(c, 20000);
+	assert_int_equal(state_of(c, 1, "a"), STORE_EVICTED);
+	assert_int_equal(
+	    rig_get(c->member[1].store, 1, "a", c->ms, &record), STORE_GONE);
+	/* What is live there, and the same, stays. */
+	put(c, 0, "d", "v:3");
+	pass(c, 1000);
+	assert_int_equal(state_of(c, 0, "b"), STORE_EVICTED);
+	assert_value(c, 1, "b", "v:1");
+	meet(c, 1, 0);
+	meet(c, 0, 0);
+	meet(c, 1, 2);
+	meet(c, 0, 2);
+	pass(c, 20000);
+	assert_value(c, 1, "b", "v:1");
+	assert_int_equal(state_of(c, 0, "b"), STORE_EVICTED);
+	cluster_free(c);
+}
+
+/* A stub does not stand in the way of the value that another node has. */
+static void
+test_values_come_before_stubs(void **state)
+{
+	struct cluster *c = cluster_new(2);
+	struct store_record record;
+
+	(void)state;
+	boot_small(c);
+	meet(c, 0, 2);
+	pass(c, 2000);
+	put(c, 0, "a", "v:1");
+	pass(c, 1000);
+	put(c, 0, "b", "v:2");
+	put(c, 0, "c", "v:3");
+	pass(c, 1000);
+	assert_int_equal(state_of(c, 0, "a"), STORE_EVICTED);
+	boot(c, 2);
+	for (unsigned int i = 0; i < 3; i++)
+		meet(c, i, 3);
+	/* The one with the stub is heard first. */
+	for (int i = 0; i < 3000; i++) {
+		pass(c, 1);
+		if (rig_peek(c->member[2].store, 1, "a", c->ms, &record))
+			assert_int_equal(record.state, STORE_LIVE);
+	}
+	assert_value(c, 2, "a", "v:1");
+	cluster_free(c);
+}
+
 static void
 test_an_evicted_value_is_fetched(void **state)
 {
 	struct cluster *c = cluster_new(3);
 	struct member *m = &c->member[0];
-	struct store_config config;
-	struct store *small;
 
 	(void)state;
-	store_config_init(&config);
-	config.max_app_storage = 700;
-	small = rig_store(&config, m->wallet);
-	sync_free(m->sync);
-	m->sync = NULL;
-	store_free(m->store);
-	m->store = NULL;
-	boot(c, 0);
-	/* The same engine on a store with room for two records. */
-	sync_free(m->sync);
-	store_free(m->store);
-	m->store = small;
-	{
-		const struct sync_ops ops = { on_send, on_done, on_fetched,
-			on_value, on_random, m };
-		struct sync_config sc;
-
-		sync_config_init(&sc);
-		memcpy(sc.wallet, m->wallet, sizeof(sc.wallet));
-		(void)snprintf(sc.boot, sizeof(sc.boot), "small");
-		m->sync = sync_new(&sc, &ops, small, rig_time(c->ms));
-	}
+	boot_small(c);
 	meet(c, 0, 3);
 	pass(c, 2000);
 	put(c, 0, "a", "v:1");
@@ -998,11 +1196,45 @@ test_requests(void **state)
 	assert_int_equal(buf_append(&answer, "", 1), 0);
 	assert_non_null(strstr((const char *)answer.data, "\"value\":\"22\""));
 	assert_int_equal(
-	    ask(c, "{\"type\":\"digest_request\",\"apps\":{\"1\":\"00\"}}",
+	    ask(c,
+		"{\"type\":\"digest_request\",\"trees\":{\"1\":{\"\":\"00\"}}}",
 		&answer),
 	    400);
 	assert_int_equal(answer.len, 0);
 	buf_free(&answer);
+	cluster_free(c);
+}
+
+/* Comparisons of which half the messages are damaged end, and when they no
+ * longer are, all is level. */
+static void
+test_damaged_messages(void **state)
+{
+	struct cluster *c = cluster_new(2);
+	struct rig_random random = { 11 };
+	char key[16];
+
+	(void)state;
+	pass(c, 1000);
+	for (unsigned int round = 0; round < 400; round++) {
+		for (unsigned int n = 0; n < 8; n++) {
+			(void)snprintf(key, sizeof(key), "k%u",
+			    (unsigned int)rig_below(&random, 300));
+			put(c, n % 2, key, "v:1");
+		}
+		meet(c, round % 2, 0);
+		meet(c, round % 2, 2);
+		c->damage = &random;
+		pass(c, 60);
+		c->damage = NULL;
+	}
+	meet(c, 0, 0);
+	meet(c, 1, 0);
+	meet(c, 0, 2);
+	meet(c, 1, 2);
+	level(c);
+	assert_int_equal(store_app_records(c->member[0].store, 1),
+	    store_app_records(c->member[1].store, 1));
 	cluster_free(c);
 }
 
@@ -1019,12 +1251,18 @@ main(void)
 		cmocka_unit_test(test_a_false_413_loses_nothing),
 		cmocka_unit_test(test_a_mark_needs_a_whole_answer),
 		cmocka_unit_test(test_a_deployed_peer_has_time),
+		cmocka_unit_test(test_a_backlog_goes_at_once),
+		cmocka_unit_test(test_filled),
+		cmocka_unit_test(test_fill_failures),
 		cmocka_unit_test(test_a_restart_voids_the_mark),
 		cmocka_unit_test(test_stubs_are_the_same_everywhere),
+		cmocka_unit_test(test_what_all_have_evicted),
+		cmocka_unit_test(test_values_come_before_stubs),
 		cmocka_unit_test(test_an_evicted_value_is_fetched),
 		cmocka_unit_test(test_away_too_long),
 		cmocka_unit_test(test_store_for_replication),
 		cmocka_unit_test(test_requests),
+		cmocka_unit_test(test_damaged_messages),
 		cmocka_unit_test(test_cost_of_repair),
 	};
 
