@@ -19,12 +19,13 @@
 #include "kmsd/machine.h"
 #include "kmsd/reload.h"
 
-#define RESTART_FIRST_MS 100  /* doubled at each death */
-#define RESTART_LAST_MS 5000  /* up to this */
-#define RESTART_CALM_TIMES 12 /* forgotten after a life so many times as long  \
-			       */
-#define READY_MS 10000	      /* from start to READY */
-#define STOP_MS 1000	      /* from the end of control to SIGKILL */
+#define RESTART_FIRST_MS 100 /* doubled at each death */
+#define RESTART_LAST_MS 5000 /* up to this */
+#define RESTART_CALM_TIMES                                                     \
+	12	       /* forgotten after a life so many times as long         \
+			*/
+#define READY_MS 10000 /* from start to READY */
+#define STOP_MS 1000   /* from the end of control to SIGKILL */
 
 /*
  * Run the children until SIGTERM or SIGINT. The exit status for main: 0, or 1
