@@ -165,6 +165,14 @@ on_hash(void *arg, int error, const struct registry_answer *answer)
 	r->block = answer->head;
 	r->chain_hash = answer->hash;
 	r->hash_block = answer->block;
+	/* Contrary to what is served: at once, though the rest of this block's
+	 * facts may not come. */
+	if (r->stands &&
+	    memcmp(r->chain_hash.bytes, r->master_hash.bytes, ETH_WORD_LEN) !=
+		0) {
+		r->stands = false;
+		readiness_unavailable(r, "masterSecretHash is another one now");
+	}
 	question.block = r->block;
 	readiness_ask(r, STEP_MEMBERS, &question, on_members, r);
 }

@@ -584,6 +584,31 @@ short_reorganisation(void **state)
 	assert_int_equal(wiped, 0);
 }
 
+/* Another hash was read, and then not the rest of that block. */
+static void
+contrary_hash_alone(void **state)
+{
+	uint8_t secret[MASTER_SECRET_LEN];
+	struct eth_word ours;
+
+	(void)state;
+	become_ready(secret);
+	ours = rig.hash;
+	rig.hash.bytes[0] ^= 1;
+	rig.fail = 1U << REGISTRY_MEMBERS;
+	run((int64_t)rig.config.node_tick + 1000);
+	unavailable_for("cannot be read");
+	assert_null(readiness_secret(r));
+	/* Even if the hash is ours again: all facts of one block are wanted. */
+	rig.hash = ours;
+	run((int64_t)rig.config.node_tick + 1000);
+	unavailable_for("cannot be read");
+	rig.fail = 0;
+	run((int64_t)rig.config.node_tick + 1000);
+	assert_memory_equal(readiness_master(r), secret, MASTER_SECRET_LEN);
+	assert_int_equal(wiped, 0);
+}
+
 /* Reset for good: wiped at a finalized block at or above the sighting. */
 static void
 reset_is_final(void **state)
@@ -874,6 +899,7 @@ main(void)
 		TEST(quorum),
 		TEST(one_liar_wipes_nothing),
 		TEST(short_reorganisation),
+		TEST(contrary_hash_alone),
 		TEST(reset_is_final),
 		TEST(reset_with_an_open_transaction),
 		TEST(replaced_hash_is_final),
