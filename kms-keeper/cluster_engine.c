@@ -72,6 +72,10 @@ on_outcome(void *arg, uint64_t id, const struct peer_outcome *outcome)
 	    outcome->status != 413 &&
 	    peer_calls_is_ours(cluster->calls, &message->wallet))
 		told.status = 0;
+	/* While the secret is locked no record can be checked: an answer of
+	 * nothing but rejected ones would count as taken. */
+	if (cluster_sync_key(cluster) == NULL)
+		told = (struct sync_outcome){ .error = KMS_EUNAVAIL };
 	note_error(cluster_peer_find(cluster, &message->wallet), outcome);
 	message_free(message);
 	sync_answer(cluster->sync, sync_id, &told, cluster->now);
