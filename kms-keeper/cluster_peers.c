@@ -217,8 +217,11 @@ cluster_peers_tick(struct cluster *cluster)
 		struct cluster_peer *peer = &cluster->peers[i];
 
 		if (!peer->dialled && peer->shunned_until_ms != 0 &&
-		    cluster->now.boot_ms >= peer->shunned_until_ms)
+		    cluster->now.boot_ms >= peer->shunned_until_ms) {
+			/* Once: it may be one that cannot be read now. */
+			peer->shunned_until_ms = 0;
 			changed = true;
+		}
 		if (peer->dialled && peer->probe_id == 0 &&
 		    cluster->now.boot_ms >= peer->probe_due_ms &&
 		    cluster->probing < CLUSTER_PROBES_AT_ONCE)
