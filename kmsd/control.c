@@ -172,6 +172,9 @@ session_ask(struct session *session)
 		error = control->ops.ask(
 		    control->ops.arg, session->id, questions[i].question);
 	}
+	/* What was not asked is not answered a second time. */
+	if (error != 0)
+		session->id = 0;
 	if (error == KMS_ENOENT)
 		session_refuse(session, "expected a question: cluster");
 	else if (error != 0)
