@@ -303,7 +303,7 @@ answer_written(const struct app_context *c, const struct app_body *body,
 	metrics[METRIC_KEEPER_WRITES]++;
 	if (c->replication != NULL)
 		error = c->replication->written(c->replication->arg, c->app_id,
-		    body->key.text, body->key.len, n);
+		    body->key.text, body->key.len, object != NULL ? n : 0);
 	if (object != NULL && n > 0 && error == 0) {
 		answer->status = APP_WAITS;
 		answer->written = object;
