@@ -27,6 +27,7 @@ struct audit {
 	uint64_t taken; /* seq of that line */
 	uint8_t head[SHA256_LEN];
 	bool signing;
+	bool signs_lost; /* ... a line that is not in the file after all */
 	uint64_t signing_seq;
 	uint8_t signing_head[SHA256_LEN];
 	int64_t signing_time; /* unix seconds */
@@ -213,7 +214,9 @@ audit_open(struct audit *audit, uint64_t seq, const uint8_t head[SHA256_LEN],
 		audit->seq = seq;
 		audit->lost = 0;
 	}
+	audit->signs_lost = audit->signing && audit->signing_seq > seq;
 	memcpy(audit->head, head, SHA256_LEN);
+	audit->taken = seq;
 	audit->open = true;
 	audit->signed_ms = now.boot_ms;
 	audit_write(audit, &event, now);
@@ -237,6 +240,9 @@ on_signed(void *arg, int error, const uint8_t *signature, size_t len)
 		    kms_strerror(error != 0 ? error : KMS_ECRYPTO));
 		return;
 	}
+	/* Whoever verifies the trail would take it for a forged one. */
+	if (audit->signs_lost)
+		return;
 	format_time(audit->now.wall_ms, when);
 	eth_address_format(&audit->identity->wallet, wallet);
 	hex_encode(audit->signing_head, SHA256_LEN, hash);
@@ -263,6 +269,7 @@ audit_sign(struct audit *audit, struct kms_time now)
 		return;
 	audit->now = now;
 	audit->signing = true;
+	audit->signs_lost = false;
 	audit->signed_ms = now.boot_ms;
 	audit->signing_seq = audit->taken;
 	audit->signing_time = now.wall_ms / 1000;

@@ -187,7 +187,9 @@ on_signed(void *arg, int error, const uint8_t *signature, size_t len)
 	uint8_t digest[SHA256_LEN];
 	struct buf text;
 
+	/* It is decided, and perhaps done, whoever waits for it. */
 	if (r->cancelled) {
+		record(r, r->status);
 		r->done(r);
 		return;
 	}
@@ -294,6 +296,7 @@ on_sealed(void *arg, int error, const uint8_t *sealed, size_t len)
 	struct reply *r = arg;
 
 	if (r->cancelled) {
+		reply_drop(r);
 		r->done(r);
 		return;
 	}

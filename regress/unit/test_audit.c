@@ -223,6 +223,25 @@ goes_on_where_the_file_ends(void **state)
 	assert_int_equal(sink.seq, 7);
 }
 
+/* The first line behind those of an earlier keeper is lost: what is signed
+ * then is the file's last one. */
+static void
+signs_what_the_file_has(void **state)
+{
+	static const uint8_t hash[SHA256_LEN] = { 7 };
+
+	(void)state;
+	audit_verifier_free(sink.verifier);
+	sink.verifier = audit_verifier_new(rig.identity->wallets, NULL);
+	sink.full = true;
+	audit_open(audit, 41, hash, rig.now);
+	sink.full = false;
+	audit_sign(audit, rig.now);
+	assert_int_equal(sink.heads, 1);
+	assert_non_null(strstr(sink.last, "\"signed_seq\":41,"));
+	assert_non_null(strstr(sink.last, "\"signed_hash\":\"07000000"));
+}
+
 static void
 signs_when_it_is_time(void **state)
 {
@@ -446,6 +465,7 @@ main(void)
 		TRAIL(times_are_those_of_the_calendar),
 		TRAIL(says_what_was_lost),
 		TRAIL(goes_on_where_the_file_ends),
+		TRAIL(signs_what_the_file_has),
 		TRAIL(signs_when_it_is_time),
 		TRAIL(paths_are_kept_apart),
 		TRAIL(verdicts),

@@ -232,6 +232,67 @@ cancelled(void **state)
 	}
 }
 
+static unsigned int puts_told, heads_told;
+
+static int
+note_line(void *arg, const struct audit_line *line)
+{
+	(void)arg;
+	heads_told += line->head;
+	puts_told +=
+	    memmem(line->text, line->len, "\"kind\":\"put\"", 12) != NULL;
+	return 0;
+}
+
+static void
+open_trail(void)
+{
+	static const uint8_t nothing[SHA256_LEN];
+
+	audit_free(k->audit);
+	k->audit = audit_new(note_line, NULL, k->identity);
+	assert_non_null(k->audit);
+	keeper_audit_open(k, 0, nothing);
+	puts_told = heads_told = 0;
+}
+
+/* What was done stands in the trail, though its caller has gone. */
+static void
+cancelled_in_the_trail(void **state)
+{
+	(void)state;
+	open_trail();
+	for (unsigned int steps = 0; steps < 4; steps++) {
+		puts_told = 0;
+		start("b");
+		for (unsigned int i = 0; i < steps; i++)
+			let_go(0);
+		request_cancel(k->requests, handle);
+		let_go(0);
+		assert_int_equal(requests_count(k->requests), 0);
+		/* Nothing is done before it is opened. */
+		assert_int_equal(puts_told, steps == 0 ? 0 : 1);
+	}
+}
+
+/* The line that is being signed turns out to be none of the file's. */
+static void
+lost_while_signed(void **state)
+{
+	static const uint8_t head[SHA256_LEN] = { 1 };
+
+	(void)state;
+	open_trail();
+	audit_sign(k->audit, rig.now);
+	assert_int_equal(slow.count, 1);
+	keeper_audit_open(k, 1, head);
+	let_go(0);
+	assert_int_equal(heads_told, 0);
+	audit_sign(k->audit, rig.now);
+	let_go(0);
+	assert_int_equal(heads_told, 1);
+}
+
 static void
 all_cancelled(void **state)
 {
@@ -372,6 +433,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		SLOW(step_by_step),
 		SLOW(cancelled),
+		SLOW(cancelled_in_the_trail),
+		SLOW(lost_while_signed),
 		SLOW(all_cancelled),
 		SLOW(service_fails),
 		SLOW(refused_meanwhile),
