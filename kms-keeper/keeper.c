@@ -222,6 +222,7 @@ keeper_new(const struct keeper_config *config, const struct keeper_ops *ops,
 	k->config = config;
 	k->ops = *ops;
 	k->identity = identity;
+	k->knows_keys = identity->known;
 	k->now = now;
 	p384_public_spki(&identity->point, spki);
 	hex_encode(spki, sizeof(spki), k->pubkey_hex);

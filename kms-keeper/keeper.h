@@ -67,6 +67,7 @@ struct keeper {
 	} seen;					/* as the audit trail has it */
 	char pubkey_hex[2 * P384_SPKI_LEN + 1]; /* sender_tee_pubkey */
 	char wallet_text[ETH_ADDRESS_TEXT_LEN + 1];
+	bool knows_keys; /* the identity's, since it was made */
 	struct kms_time now;
 };
 

@@ -204,11 +204,13 @@ serve(struct sync_request *r, const uint8_t *body, size_t len)
 	buf_free(&answer);
 }
 
+static const char *judge(const struct sync_request *r);
+
 static void
 on_opened(void *arg, int error, const uint8_t *plaintext, size_t len)
 {
 	struct sync_request *r = arg;
-	const struct counterpart *c = r->reply.counterpart;
+	const char *refusal = judge(r);
 
 	/* Time may have passed: nobody waits, or the verdict is another. */
 	if (r->reply.cancelled)
@@ -217,8 +219,8 @@ on_opened(void *arg, int error, const uint8_t *plaintext, size_t len)
 		finish(r, 400, "the envelope does not decrypt");
 	else if (error != 0)
 		finish(r, 503, "the envelope cannot be opened at the moment");
-	else if (c->verdict != COUNTERPART_AUTHORISED)
-		finish(r, 403, c->refusal);
+	else if (refusal != NULL)
+		finish(r, 403, refusal);
 	else
 		serve(r, plaintext, len);
 }
@@ -499,6 +501,12 @@ sync_request_begin(
 
 	if (find(rs, handle) != NULL)
 		return KMS_EPROTO;
+	/* keeper_renew, which is next, has nothing under way to end. */
+	if (!k->knows_keys) {
+		reply_refuse(k, handle, 503, REPLY_RETRY_S,
+		    "the node has only just learnt its keys");
+		return 0;
+	}
 	if (rs->count >= SYNC_REQUESTS_MAX) {
 		reply_refuse(k, handle, 503, REPLY_RETRY_S, "the node is busy");
 		return 0;

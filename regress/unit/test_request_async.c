@@ -419,6 +419,11 @@ renewed(void **state)
 	slow.head.wallet = wallet;
 	slow.head.known = true;
 	slow.head.problem = NULL;
+	/* Nothing may be under way when it goes. */
+	assert_int_equal(
+	    sync_request_begin(k->syncs, ++handle, &(struct sync_head){ 0 }),
+	    0);
+	unsigned_error(503, "keys");
 	assert_int_equal(keeper_renew(&k), 0);
 	rig.registry = k->registry;
 	readiness_kick(k->readiness);
