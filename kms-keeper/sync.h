@@ -204,9 +204,8 @@ struct sync_stats {
  * fill_failures: current peers, each once, with which three attempts in a row
  * to get there have failed (one may just have started) and none has succeeded
  * since: no greeting, comparison or snapshot came to its end. 0 once filled. A
- * node goes ready with "complete": false when three have failed, or with
- * fill_tried, when there are fewer; when filled becomes true later, it is
- * complete.
+ * node goes ready with "complete": false with fill_tried; when filled becomes
+ * true later, it is complete.
  *
  * stale: this node has been out of touch longer than the retention, and may
  * hold what was deleted meanwhile. It begins with the first contact after, and
