@@ -83,13 +83,14 @@ wipe_master(struct readiness *r, const char *why, const struct eth_word *final)
 	r->view.complete = true;
 	r->master_state = MASTER_UNINITIALIZED;
 	r->contrary = CONTRARY_NONE;
-	if (final == NULL || !same_hash(&r->candidate_hash, final))
-		drop_candidate(r);
-	/* After a reset the others begin anew: keep what they offer for it. */
-	if (final != NULL && eth_word_is_zero(final))
+	/* The head may be further: a candidate or an offer may stand there, or
+	 * be mined yet. That race has an end of its own. */
+	if (final != NULL) {
 		handover_drop_offer(r->handover, &r->master_hash);
-	else
-		handover_drop_offers(r->handover, final);
+	} else {
+		drop_candidate(r);
+		handover_drop_offers(r->handover, NULL);
+	}
 	r->hooks.wiped(r->hooks.arg);
 	readiness_update_view(r);
 	readiness_tick_done(r, 0);
@@ -165,13 +166,14 @@ contrary_is_final(
 	readiness_tick_done(r, (int64_t)r->config->node_tick);
 }
 
-/* Does the finalized hash say what the contrary fact said? */
+/* Does the finalized hash say what the contrary fact said? A race is over only
+ * when nothing has happened since that block either. */
 static bool
 hash_is_contrary(const struct readiness *r, const struct eth_word *hash)
 {
 	if (r->contrary != CONTRARY_RACE)
 		return !same_hash(hash, &r->master_hash);
-	return !eth_word_is_zero(hash) &&
+	return !eth_word_is_zero(hash) && same_hash(hash, &r->chain_hash) &&
 	    !(r->has_candidate && same_hash(hash, &r->candidate_hash));
 }
 

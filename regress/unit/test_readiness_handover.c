@@ -167,6 +167,49 @@ race_turns_and_winner_dies(void **state)
 	}
 }
 
+/* What is final is against the secret that served, and the head is further: a
+ * loser's hash stands there, which nobody else can know. */
+static void
+head_is_further(const struct eth_word *final)
+{
+	struct eth_word hash;
+	size_t loser = (become_ready() + 1) % NODES;
+
+	hash = sent_hash(loser);
+	set_hash(&hash);
+	run(31000);
+	for (size_t i = 0; i < NODES; i++) {
+		unavailable_for(i, "masterSecretHash is another one now");
+		nodes[i].rig.final_hash = *final;
+		nodes[i].rig.final_block = nodes[i].rig.head + 1;
+	}
+	run(65000);
+	for (size_t i = 0; i < NODES; i++) {
+		assert_int_equal(nodes[i].wiped, 1);
+		assert_non_null(readiness_master(nodes[i].r));
+		assert_int_equal(readiness_view(nodes[i].r)->master_state,
+		    i == loser ? MASTER_GENERATED : MASTER_SYNCED);
+	}
+}
+
+static void
+reset_is_final_and_candidate_mined(void **state)
+{
+	struct eth_word zero = { { 0 } };
+
+	(void)state;
+	head_is_further(&zero);
+}
+
+static void
+another_is_final_and_candidate_mined(void **state)
+{
+	struct eth_word another = { { 0xaa } };
+
+	(void)state;
+	head_is_further(&another);
+}
+
 /* What is final is wiped: neither candidates nor offers come back. */
 static void
 leftovers_go(void **state)
@@ -548,6 +591,8 @@ main(void)
 		TEST(candidate_is_not_served),
 		TEST(race_turns),
 		TEST(race_turns_and_winner_dies),
+		TEST(reset_is_final_and_candidate_mined),
+		TEST(another_is_final_and_candidate_mined),
 		TEST(leftovers_go),
 		TEST(reset),
 		TEST(contrary_stops_serving),
