@@ -13,5 +13,6 @@ lend_SRC := regress/tools/lend.c
 # linked into every unit test
 unit_SRC := $(simchain_STATE)
 # a cluster in one thread
-sim_SRC := regress/sim/sim.c regress/sim/sim_world.c regress/sim/sim_plan.c \
-	regress/sim/sim_actor.c regress/sim/sim_check.c regress/sim/sim_pair.c
+sim_SRC := regress/sim/runner.c regress/sim/sim.c regress/sim/sim_world.c \
+	regress/sim/sim_plan.c regress/sim/sim_actor.c regress/sim/sim_check.c \
+	regress/sim/sim_pair.c

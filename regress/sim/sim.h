@@ -11,13 +11,13 @@
 #include <stdio.h>
 
 #include "kms-keeper/sync.h"
+#include "regress/sim/runner.h"
 
 #define NODES_MAX 128
 #define KEYS 24
 #define APPS 2
 #define WALL0 INT64_C(1767225600000)
 #define WRITES_MAX 1024
-#define REASON_LEN 600
 
 /* Rules that are broken on purpose, to see that a checker notices. */
 enum mutation {
@@ -156,15 +156,5 @@ void sim_check_end(struct world *world);
 /* sim_pair.c: tables of what two nodes cost; false: a repair too much */
 bool sim_repair(void);
 void sim_bulk(void);
-
-/* sim.c: what a run came to */
-struct result {
-	uint64_t trace;
-	char reason[REASON_LEN];
-	uint64_t messages, met;
-	int64_t level_ms; /* from calm to converged */
-};
-void sim_run(uint64_t seed, unsigned int nodes, enum mutation mutation,
-    bool verbose, struct result *result);
 
 #endif
