@@ -15,6 +15,12 @@
 /* A body that is being sent under its credit; see channel_net.c. */
 struct outgoing;
 
+/* A question of kmsd's whose answer takes time; id 0: none. */
+struct control_wait {
+	uint64_t id;
+	int64_t since_ms;
+};
+
 struct channels {
 	uv_loop_t *loop;
 	struct keeper *keeper;
@@ -26,6 +32,9 @@ struct channels {
 	int state_dirty;       /* /status or /nodes is to be pushed */
 	uint64_t pushed_peers; /* version of the list last pushed, + 1 */
 	uint64_t push_number;
+	struct chan *control; /* kmsd's */
+	bool told_serving;
+	struct control_wait holders, flush;
 };
 
 /* A new end came from kmsd; takes over fd. KMS_E*. */
@@ -35,6 +44,9 @@ int channel_peer_open(struct channels *channels, int fd, uint32_t generation);
 
 /* KMSDKEEPER_ASK; arg is struct channels. */
 int channel_control_ask(struct chan *chan, struct msg *msg, void *arg);
+
+/* Tell kmsd whether /kms is served, and what it waits for; at every tick. */
+void channel_control_tick(struct channels *channels);
 
 /* keeper_ops */
 void channel_net_answer(

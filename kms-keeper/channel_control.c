@@ -12,6 +12,7 @@
 #include "kms-keeper/channel.h"
 
 #define PIECE_MAX 65536
+#define HOLDERS_MS 5000 /* longest wait for what peers say */
 
 static const char *
 kind_name(enum sync_kind kind)
@@ -47,6 +48,13 @@ peer_json(const struct cluster_peer_view *view)
 }
 
 static json_t *
+holding_json(struct cluster_holding holding)
+{
+	return json_pack("{s:b,s:b}", "secret", holding.last_of_secret, "data",
+	    holding.last_of_data);
+}
+
+static json_t *
 cluster_json(struct keeper *k)
 {
 	const struct readiness_view *ready = readiness_view(k->readiness);
@@ -57,14 +65,15 @@ cluster_json(struct keeper *k)
 
 	for (size_t i = 0; cluster_peer_at(k->cluster, i, &view); i++)
 		json_array_append_new(peers, peer_json(&view));
-	return json_pack("{s:s,s:b,s:s,s:I,s:I,s:b,s:b,s:{s:I,s:I,s:I,s:I,s:I,"
-			 "s:I,s:I},s:o}",
+	return json_pack("{s:s,s:b,s:s,s:I,s:I,s:o,s:b,s:b,s:{s:I,s:I,s:I,s:I,"
+			 "s:I,s:I,s:I},s:o}",
 	    "wallet", k->wallet_text, "ready", ready->ready, "reason",
 	    ready->reason, "sequence", (json_int_t)store.sequence, "keys",
-	    (json_int_t)store.live_keys, "filled", stats.filled, "stale",
-	    stats.stale, "sent", "messages", (json_int_t)stats.messages,
-	    "bytes", (json_int_t)stats.bytes, "records",
-	    (json_int_t)stats.records_pushed, "taken",
+	    (json_int_t)store.live_keys, "last_holder",
+	    holding_json(cluster_holding(k->cluster, 0)), "filled",
+	    stats.filled, "stale", stats.stale, "sent", "messages",
+	    (json_int_t)stats.messages, "bytes", (json_int_t)stats.bytes,
+	    "records", (json_int_t)stats.records_pushed, "taken",
 	    (json_int_t)stats.records_taken, "rejected",
 	    (json_int_t)stats.records_rejected, "too_large",
 	    (json_int_t)stats.too_large, "dropped", (json_int_t)stats.dropped,
@@ -90,22 +99,113 @@ tell(struct chan *chan, uint64_t id, const char *text, size_t len)
 	} while (len > 0);
 }
 
+/* Takes over json. */
+static int
+tell_json(struct chan *chan, uint64_t id, json_t *json)
+{
+	char *text = json != NULL ? json_dumps(json, JSON_COMPACT) : NULL;
+
+	json_decref(json);
+	if (text == NULL)
+		return KMS_ENOMEM;
+	tell(chan, id, text, strlen(text));
+	secmem_wiping_free(text);
+	return 0;
+}
+
+/* ---- questions that take time -------------------------------------------- */
+
+/* As soon as a peer has shown what there is to show, or all were heard. */
+static void
+answer_holders(struct channels *channels)
+{
+	struct control_wait *wait = &channels->holders;
+	struct keeper *k = channels->keeper;
+	struct cluster_holding holding =
+	    cluster_holding(k->cluster, wait->since_ms);
+
+	if ((holding.last_of_secret || holding.last_of_data) &&
+	    !holding.heard && k->now.boot_ms - wait->since_ms < HOLDERS_MS)
+		return;
+	(void)tell_json(channels->control, wait->id, holding_json(holding));
+	wait->id = 0;
+}
+
+static void
+answer_flush(struct channels *channels)
+{
+	struct control_wait *wait = &channels->flush;
+	uint64_t behind;
+	enum cluster_flush flush =
+	    cluster_flush(channels->keeper->cluster, &behind);
+
+	if (flush == CLUSTER_FLUSHING)
+		return;
+	if (flush == CLUSTER_CANNOT_FLUSH)
+		log_warn("draining: %llu changes are with no peer, and there "
+			 "is none to send them to",
+		    (unsigned long long)behind);
+	(void)tell_json(channels->control, wait->id,
+	    json_pack("{s:b,s:I}", "flushed", flush == CLUSTER_FLUSHED,
+		"behind", (json_int_t)behind));
+	wait->id = 0;
+}
+
+static void
+wait_begin(struct channels *channels, struct control_wait *wait, uint64_t id)
+{
+	wait->id = id;
+	wait->since_ms = channels->keeper->now.boot_ms;
+}
+
+void
+channel_control_tick(struct channels *channels)
+{
+	bool ready = readiness_view(channels->keeper->readiness)->ready;
+	struct msg_writer w;
+
+	if (ready != channels->told_serving) {
+		chan_begin(channels->control, &w, MSG_KEEPERKMSD_SERVING, 0);
+		msg_put_b(&w, ready);
+		if (chan_end(channels->control, &w) == 0)
+			channels->told_serving = ready;
+	}
+	if (channels->holders.id != 0)
+		answer_holders(channels);
+	if (channels->flush.id != 0)
+		answer_flush(channels);
+}
+
 int
 channel_control_ask(struct chan *chan, struct msg *msg, void *arg)
 {
 	struct channels *channels = arg;
-	json_t *json;
-	char *text;
+	struct keeper *k = channels->keeper;
 
-	if (msg->v[0].u != CONTROL_CLUSTER)
+	if (msg->id == 0)
 		return KMS_EPROTO;
-	keeper_set_time(channels->keeper, clock_now());
-	json = cluster_json(channels->keeper);
-	text = json != NULL ? json_dumps(json, JSON_COMPACT) : NULL;
-	json_decref(json);
-	if (text == NULL)
-		return KMS_ENOMEM;
-	tell(chan, msg->id, text, strlen(text));
-	secmem_wiping_free(text);
+	keeper_set_time(k, clock_now());
+	switch (msg->v[0].u) {
+	case CONTROL_CLUSTER:
+		return tell_json(chan, msg->id, cluster_json(k));
+	case CONTROL_HOLDERS:
+		/* The first who asked has an answer under way; this one has
+		 * the same in a moment. */
+		if (channels->holders.id != 0)
+			(void)tell_json(chan, channels->holders.id,
+			    holding_json(cluster_holding(k->cluster, 0)));
+		wait_begin(channels, &channels->holders, msg->id);
+		cluster_greet(k->cluster);
+		break;
+	case CONTROL_FLUSH:
+		wait_begin(channels, &channels->flush, msg->id);
+		answer_flush(channels);
+		if (channels->flush.id != 0)
+			cluster_greet(k->cluster);
+		break;
+	default:
+		return KMS_EPROTO;
+	}
+	channel_control_tick(channels);
 	return 0;
 }

@@ -370,6 +370,7 @@ push_state(struct channels *channels)
 	struct keeper *k = channels->keeper;
 	const struct readiness_view *view = readiness_view(k->readiness);
 	struct store_stats stats = store_stats(k->store);
+	struct cluster_holding holding = cluster_holding_lately(k->cluster);
 	char pubkey[2 * REGISTRY_PUBKEY_MAX + 1];
 	char registry[ETH_ADDRESS_TEXT_LEN + 1];
 	struct msg_writer w;
@@ -399,6 +400,8 @@ push_state(struct channels *channels)
 	msg_put_u(&w, stats.live_keys);
 	msg_put_u(&w, stats.live_bytes);
 	msg_put_b(&w, view->complete);
+	msg_put_b(&w, holding.last_of_secret);
+	msg_put_b(&w, holding.last_of_data);
 	(void)chan_end(channels->chan[CHANNEL_NET], &w);
 }
 

@@ -68,6 +68,7 @@ cluster_tick(struct cluster *cluster)
 	if (cluster->sync != NULL &&
 	    !readiness_fills(cluster->keeper->readiness))
 		sync_set_filled(cluster->sync);
+	cluster_holders_tick(cluster);
 	cluster_engine_run(cluster);
 }
 
@@ -211,6 +212,8 @@ cluster_serve(struct cluster *cluster, const struct eth_address *wallet,
 	eth_address_format(wallet, text);
 	status =
 	    sync_request(cluster->sync, text, body, len, cluster->now, answer);
+	if (status == 200)
+		cluster_holders_note(cluster, wallet, true);
 	cluster_engine_wake(cluster);
 	switch (status) {
 	case 200:

@@ -95,6 +95,46 @@ int cluster_fetch(struct cluster *cluster, uint64_t app_id, const void *key,
 /* It waits no longer. A fetch that goes on tells nobody. */
 void cluster_forget(struct cluster *cluster, struct cluster_waiter *waiter);
 
+/* ---- who else holds what is here ------------------------------------------
+ */
+
+#define CLUSTER_SHOWN_MS 120000 /* so long a peer's word stands */
+#define CLUSTER_SETTLE_MS                                                      \
+	5000 /* changes younger than once to twice this are                    \
+		on their way */
+
+struct cluster_holding {
+	bool last_of_secret; /* no current peer has shown that it holds it */
+	bool last_of_data;   /* none of those that did has all that is here */
+	bool heard;	     /* every peer has answered, or failed to */
+};
+
+/*
+ * Is this node the last holder? A peer shows that it holds the secret by an
+ * answer to our /sync or a request under its HMAC, since since_ms (boot time)
+ * and not before CLUSTER_SHOWN_MS ago; when it then fails to answer, that is
+ * void. A node without the secret, or without data, is the last of nothing.
+ */
+struct cluster_holding cluster_holding(
+    const struct cluster *cluster, int64_t since_ms);
+
+/* The same since ever, at most a second old. */
+struct cluster_holding cluster_holding_lately(const struct cluster *cluster);
+
+/* Ask every peer anew, at once. */
+void cluster_greet(struct cluster *cluster);
+
+enum cluster_flush {
+	CLUSTER_FLUSHED,     /* nothing is here that no peer has */
+	CLUSTER_FLUSHING,    /* something is, and a peer may get it */
+	CLUSTER_CANNOT_FLUSH /* there is no peer, or nothing may be sent */
+};
+
+/* How far the changes here have come; *behind: at most so many are with no
+ * peer. */
+enum cluster_flush cluster_flush(
+    const struct cluster *cluster, uint64_t *behind);
+
 /* ---- figures ------------------------------------------------------------- */
 
 /* What is known of a peer; borrowed until the next input. */

@@ -77,6 +77,8 @@ on_outcome(void *arg, uint64_t id, const struct peer_outcome *outcome)
 	if (cluster_sync_key(cluster) == NULL)
 		told = (struct sync_outcome){ .error = KMS_EUNAVAIL };
 	note_error(cluster_peer_find(cluster, &message->wallet), outcome);
+	cluster_holders_note(cluster, &message->wallet,
+	    outcome->error == 0 && outcome->status == 200);
 	message_free(message);
 	sync_answer(cluster->sync, sync_id, &told, cluster->now);
 	cluster_engine_wake(cluster);
@@ -214,6 +216,7 @@ cluster_engine_start(struct cluster *cluster)
 	int error = make_config(cluster, &config);
 
 	cluster->data_app = 0;
+	cluster_holders_reset(cluster);
 	if (error == 0) {
 		cluster->sync = sync_new(
 		    &config, &ops, cluster->keeper->store, cluster->now);
@@ -272,6 +275,7 @@ tell_unsent(struct cluster *cluster)
 		if (message->call_id != 0)
 			continue;
 		outcome.error = message->error;
+		cluster_holders_unsent(cluster, &message->wallet);
 		message_free(message);
 		sync_answer(cluster->sync, sync_id, &outcome, cluster->now);
 		/* The answer may have queued others: not those of this pass. */

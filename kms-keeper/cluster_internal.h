@@ -19,6 +19,9 @@ struct cluster_peer {
 	char last_error[160];	  /* of its last call; "" when it went well */
 	int last_code;		  /* KMS_E* of the same, 0 */
 	unsigned int last_status;
+	int64_t shown_ms; /* boot time when it last showed that it holds the
+			     secret; -1: never, or it failed since */
+	int64_t heard_ms; /* of its last answer or failure; -1: never */
 	/* the probe */
 	struct cluster *owner;
 	uint64_t probe_id; /* under way, 0: none */
@@ -63,7 +66,13 @@ struct cluster {
 	uint64_t probes_version;
 	uint8_t *keys; /* secmem: sync key, data key of data_app */
 	bool has_sync_key;
-	uint64_t data_app; /* 0: none */
+	uint64_t data_app;   /* 0: none */
+	uint64_t settled[2]; /* sequence when, and a while before */
+	int64_t settled_ms;  /* ... this was */
+	int64_t holding_ms;  /* when holding is to be looked at again */
+	int64_t greet_ms;    /* when a silent peer may be asked again */
+	size_t greeted;	     /* which it was */
+	struct cluster_holding holding;
 };
 
 /* ---- cluster_engine.c ---------------------------------------------------- */
@@ -76,6 +85,18 @@ void cluster_engine_run(struct cluster *cluster);
 /* Its next deadline may have come nearer. */
 void cluster_engine_wake(struct cluster *cluster);
 void cluster_engine_set_peers(struct cluster *cluster);
+
+/* ---- cluster_holders.c --------------------------------------------------- */
+
+/* A peer answered under the secret's keys, or did not. */
+void cluster_holders_note(
+    struct cluster *cluster, const struct eth_address *wallet, bool shown);
+/* It could not be asked, which says nothing of it. */
+void cluster_holders_unsent(
+    struct cluster *cluster, const struct eth_address *wallet);
+/* Another secret, or none: nobody has shown anything. */
+void cluster_holders_reset(struct cluster *cluster);
+void cluster_holders_tick(struct cluster *cluster);
 
 /* ---- cluster_peers.c ----------------------------------------------------- */
 

@@ -40,6 +40,9 @@ on_probe(void *arg, uint64_t id, const struct peer_reply *reply)
 	    : reply->kind == PEER_REPLY_ERROR		   ? reply->status
 							   : 0;
 	peer->reachable = reply->kind == PEER_REPLY_STATUS;
+	/* What it showed before says nothing of a node that is gone. */
+	if (reply->kind == PEER_REPLY_FAILED)
+		peer->shown_ms = -1;
 	cluster->probes_version++;
 }
 
@@ -124,6 +127,7 @@ take_member(struct cluster *cluster, struct cluster_peer *peer,
 	peer->owner = cluster;
 	peer->wallet = member->facts.wallet;
 	peer->level_ms = cluster->now.boot_ms;
+	peer->shown_ms = peer->heard_ms = -1;
 	eth_address_format(&peer->wallet, peer->text);
 	if (old != NULL) {
 		char *url = old->url;

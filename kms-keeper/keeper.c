@@ -322,8 +322,13 @@ static void
 count_store(struct keeper *k)
 {
 	struct store_stats stats = store_stats(k->store);
+	struct cluster_holding holding = cluster_holding_lately(k->cluster);
 
 	metrics[METRIC_KEEPER_READY] = readiness_master(k->readiness) != NULL;
+	metrics[METRIC_KEEPER_LAST_HOLDER + LABEL_held_SECRET] =
+	    holding.last_of_secret;
+	metrics[METRIC_KEEPER_LAST_HOLDER + LABEL_held_DATA] =
+	    holding.last_of_data;
 	metrics[METRIC_KEEPER_NAMESPACES] = stats.namespaces;
 	metrics[METRIC_KEEPER_KEYS] = stats.live_keys;
 	metrics[METRIC_KEEPER_DEAD_KEYS] = stats.dead_keys;

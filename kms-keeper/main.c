@@ -33,7 +33,6 @@
 
 static struct keeper_config config;
 static struct channels channels;
-static struct chan *control;
 static struct identity *capsule; /* NULL: the keys are local */
 
 static void
@@ -41,7 +40,8 @@ draw(uint8_t *out, size_t len)
 {
 	/* Without randomness there is no safe way on. */
 	if (RAND_bytes(out, (int)len) != 1)
-		ctl_client_fail(control, "the random generator failed");
+		ctl_client_fail(
+		    channels.control, "the random generator failed");
 }
 
 /*
@@ -106,15 +106,15 @@ send_audit(void *arg, const struct audit_line *line)
 	struct msg_writer w;
 
 	(void)arg;
-	if (chan_send_room(control) < AUDIT_ROOM)
+	if (chan_send_room(channels.control) < AUDIT_ROOM)
 		return KMS_EBUSY;
-	chan_begin(control, &w, MSG_KEEPERKMSD_AUDIT, 0);
+	chan_begin(channels.control, &w, MSG_KEEPERKMSD_AUDIT, 0);
 	msg_put_u(&w, line->seq);
 	msg_put_b(&w, line->head);
 	msg_put_d(&w, line->prev, SHA256_LEN);
 	msg_put_d(&w, line->hash, SHA256_LEN);
 	msg_put_d(&w, line->text, line->len);
-	return chan_end(control, &w);
+	return chan_end(channels.control, &w);
 }
 
 static const struct keeper_ops ops = {
@@ -166,9 +166,9 @@ want_connections(void *arg, unsigned int count)
 	struct msg_writer w;
 
 	(void)arg;
-	chan_begin(control, &w, MSG_KEEPERKMSD_WANT, 0);
+	chan_begin(channels.control, &w, MSG_KEEPERKMSD_WANT, 0);
 	msg_put_u(&w, count);
-	(void)chan_end(control, &w);
+	(void)chan_end(channels.control, &w);
 }
 
 static void
@@ -243,6 +243,7 @@ on_tick(uv_timer_t *timer)
 	metrics[METRIC_KEEPER_LOG_LOST] = log_lost();
 	metrics[METRIC_KEEPER_LOG_HELD_BACK] = log_held_back();
 	channel_net_push(&channels);
+	channel_control_tick(&channels);
 }
 
 static int
@@ -371,7 +372,8 @@ start_loop(uv_loop_t *loop)
 	(void)uv_timer_init(loop, &waker);
 	(void)uv_timer_init(loop, &tick);
 	(void)uv_timer_start(&tick, on_tick, 1, TICK_MS);
-	if (ctl_client_open(loop, control_handlers, &channels, &control) != 0)
+	if (ctl_client_open(
+		loop, control_handlers, &channels, &channels.control) != 0)
 		ctl_client_fail(NULL, "the control channel cannot be opened");
 }
 
@@ -402,8 +404,8 @@ main(void)
 	make_keeper(&loop);
 	start_loop(&loop);
 	if (sandbox_enter(&keeper_sandbox, &config.sandbox, missing) != 0)
-		ctl_client_fail(control, "sandbox: %s", missing);
-	(void)ctl_client_ready(control, missing);
+		ctl_client_fail(channels.control, "sandbox: %s", missing);
+	(void)ctl_client_ready(channels.control, missing);
 	(void)uv_run(&loop, UV_RUN_DEFAULT);
 	return 1;
 }

@@ -14,7 +14,8 @@ kms-keeper_SRC := kms-keeper/main.c kms-keeper/sandbox.c kms-keeper/config.c \
 	kms-keeper/readiness_secret.c kms-keeper/submission.c kms-keeper/audit.c \
 	kms-keeper/handover.c kms-keeper/handover_message.c \
 	kms-keeper/handover_offer.c kms-keeper/cluster.c \
-	kms-keeper/cluster_engine.c kms-keeper/cluster_peers.c \
+	kms-keeper/cluster_engine.c kms-keeper/cluster_holders.c \
+	kms-keeper/cluster_peers.c \
 	kms-keeper/identity.c kms-keeper/identity_local.c \
 	kms-keeper/identity_capsule.c kms-keeper/capsule_pool.c \
 	kms-keeper/capsule_http.c kms-keeper/capsule_json.c \

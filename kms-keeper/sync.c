@@ -363,6 +363,19 @@ sync_local_change(struct sync *sync, struct kms_time now)
 	}
 }
 
+void
+sync_greet(struct sync *sync, const char *wallet, struct kms_time now)
+{
+	struct sync_peer *peer = sync_peer_find(sync, wallet);
+
+	/* The answer to what is under way will do. */
+	if (peer == NULL || peer->push.id != 0)
+		return;
+	peer->push.greeted = false;
+	peer->push.retry_ms = now.boot_ms;
+	sync_push_due(peer, now.boot_ms);
+}
+
 static void
 update_low_mark(struct sync *sync)
 {

@@ -97,6 +97,10 @@ void sync_set_filled(struct sync *sync);
 /* The store changed by a local write. */
 void sync_local_change(struct sync *sync, struct kms_time now);
 
+/* Send to a peer at once, the empty message if there is nothing else: its
+ * answer shows that it is there. An unknown peer is ignored. */
+void sync_greet(struct sync *sync, const char *wallet, struct kms_time now);
+
 /* Do what is due. */
 void sync_tick(struct sync *sync, struct kms_time now);
 

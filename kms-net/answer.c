@@ -173,6 +173,8 @@ answer_send(struct conn *conn, const struct answer *answer)
 		iov[1 + i] = answer->body[i];
 		length += answer->body[i].iov_len;
 	}
+	if (conn->net->state.draining)
+		conn->close_after = true;
 	iov[0].iov_base = head;
 	iov[0].iov_len = compose_head(conn, answer, length, head);
 	metrics_count_request(conn, answer->status);

@@ -4,6 +4,7 @@
 
 #include "common/err.h"
 #include "common/log.h"
+#include "kms-net/drain.h"
 #include "kms-net/metrics.h"
 #include "kms-net/net.h"
 #include "kms-net/sandbox.h"
@@ -56,6 +57,14 @@ on_accept(struct chan *chan, struct msg *msg, void *arg)
 	(void)msg;
 	http_accept(arg);
 	return 0;
+}
+
+static int
+on_drain(struct chan *chan, struct msg *msg, void *arg)
+{
+	(void)chan;
+	(void)msg;
+	return drain_begin(arg);
 }
 
 static int
@@ -137,6 +146,7 @@ static const struct chan_handler handlers[] = {
 	{ MSG_KMSDCHILD_APPLY, on_config_apply },
 	{ MSG_KMSDNET_ACCEPT, on_accept },
 	{ MSG_KMSDNET_METRICS, on_metrics },
+	{ MSG_KMSDNET_DRAIN, on_drain },
 	{ 0, NULL },
 };
 

@@ -55,6 +55,7 @@ struct net {
 	struct budget memory; /* bodies, waiting requests, unsent answers */
 	uint64_t metrics_sets[METRICS_SLOTS][METRIC_COUNT];
 	struct metrics_peers peers;
+	uv_timer_t drain_timer;
 };
 
 #endif

@@ -1,6 +1,6 @@
 # Speaks HTTP with clients. Parses nothing but HTTP and envelopes, holds no
 # secret, links no cryptography of its own.
-kms-net_SRC := kms-net/main.c kms-net/sandbox.c kms-net/http.c \
+kms-net_SRC := kms-net/main.c kms-net/sandbox.c kms-net/http.c kms-net/drain.c \
 	kms-net/request.c kms-net/route.c kms-net/answer.c kms-net/keeper.c \
 	kms-net/pop.c kms-net/state.c kms-net/client.c kms-net/limit.c \
 	kms-net/address.c kms-net/bytes.c kms-net/json_out.c \

@@ -6,7 +6,7 @@
 void
 routes_kms_nonce(struct conn *conn)
 {
-	if (!conn->net->state.known)
+	if (!conn->net->state.known || conn->net->state.draining)
 		answer_error(conn, 503, conn->net->state.reason);
 	else
 		keeper_submit(conn);

@@ -30,8 +30,12 @@ enum {
 	STATE_KEYS,
 	STATE_BYTES,
 	STATE_COMPLETE,
+	STATE_LAST_OF_SECRET,
+	STATE_LAST_OF_DATA,
 	STATE_FIELDS
 };
+
+_Static_assert(STATE_FIELDS == STATE_VALUES, "struct state keeps them all");
 
 static int
 put_name(struct buf *out, const char *name)
@@ -105,19 +109,11 @@ put_status(struct buf *out, const struct msg_value *v)
 	    v[STATE_INSTANCES].u, v[STATE_NAMESPACES].u, v[STATE_KEYS].u,
 	    v[STATE_BYTES].u));
 	TRY(put_flag(out, "complete", &v[STATE_COMPLETE]));
+	TRY(buf_append_text(out, "},\"last_holder\":{"));
+	TRY(put_flag(out, "secret", &v[STATE_LAST_OF_SECRET]));
+	TRY(buf_append_text(out, ","));
+	TRY(put_flag(out, "data", &v[STATE_LAST_OF_DATA]));
 	return buf_append_text(out, "}}");
-}
-
-static int
-apply(struct state *state, const struct msg_value *v)
-{
-	buf_clear(&state->status);
-	TRY(put_status(&state->status, v));
-	state->ready = v[STATE_READY].u != 0;
-	msg_copy_text(&v[STATE_REASON], state->reason, sizeof(state->reason));
-	if (!state->ready && state->reason[0] == '\0')
-		memcpy(state->reason, "unavailable", sizeof("unavailable"));
-	return 0;
 }
 
 static struct msg_value
@@ -127,11 +123,47 @@ text_value(const char *text)
 		.len = strlen(text) };
 }
 
+static int
+apply(struct state *state, struct msg_value v[STATE_FIELDS])
+{
+	if (state->draining) {
+		v[STATE_READY].u = 0;
+		v[STATE_REASON] = text_value("draining");
+	}
+	buf_clear(&state->status);
+	TRY(put_status(&state->status, v));
+	state->ready = v[STATE_READY].u != 0;
+	msg_copy_text(&v[STATE_REASON], state->reason, sizeof(state->reason));
+	if (!state->ready && state->reason[0] == '\0')
+		memcpy(state->reason, "unavailable", sizeof("unavailable"));
+	return 0;
+}
+
+/* Keep what came, for the day when it is shown as that of a node that ends. */
+static int
+keep(struct state *state, const struct msg_value *v)
+{
+	size_t at = 0;
+
+	buf_clear(&state->texts);
+	for (size_t i = 0; i < STATE_FIELDS; i++) {
+		if (v[i].len > 0)
+			TRY(buf_append(&state->texts, v[i].data, v[i].len));
+	}
+	for (size_t i = 0; i < STATE_FIELDS; i++) {
+		state->values[i] = v[i];
+		state->values[i].data = state->texts.data + at;
+		at += v[i].len;
+	}
+	return 0;
+}
+
 int
 state_init(struct state *state)
 {
 	struct msg_value v[STATE_FIELDS] = { 0 };
 
+	buf_init(&state->texts, STATUS_MAX);
 	buf_init(&state->status, STATUS_MAX);
 	buf_init(&state->nodes, NODES_MAX);
 	buf_init(&state->rows, NODES_MAX);
@@ -139,16 +171,25 @@ state_init(struct state *state)
 	v[STATE_SECRET] = text_value("uninitialized");
 	v[STATE_WALLET] = v[STATE_PUBKEY] = v[STATE_URL] = text_value("");
 	v[STATE_SYNCED_FROM] = v[STATE_REGISTRY] = text_value("");
-	TRY(apply(state, v));
+	TRY(keep(state, v));
+	TRY(apply(state, state->values));
 	return buf_append_text(&state->nodes, "{\"operators\":[],\"count\":0}");
 }
 
 int
 state_update(struct state *state, const struct msg *msg)
 {
-	TRY(apply(state, msg->v));
+	TRY(keep(state, msg->v));
+	TRY(apply(state, state->values));
 	state->known = true;
 	return 0;
+}
+
+int
+state_drain(struct state *state)
+{
+	state->draining = true;
+	return apply(state, state->values);
 }
 
 /* The fields of KEEPERNET_NODE. */

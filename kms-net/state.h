@@ -12,14 +12,19 @@
 
 #define STATE_NODES_MAX 1024
 
+#define STATE_VALUES 18 /* fields of KEEPERNET_STATE */
+
 struct state {
-	bool ready;	   /* /kms/ is served */
-	bool known;	   /* some state was pushed */
-	char reason[513];  /* why it is not ready */
-	struct buf status; /* body of /status */
-	struct buf nodes;  /* body of /nodes */
-	struct buf rows;   /* /nodes being put together */
-	uint64_t push;	   /* its push number */
+	bool draining; /* shown as not ready, whatever the keeper says */
+	struct msg_value values[STATE_VALUES]; /* the latest, */
+	struct buf texts;		       /* which point into this */
+	bool ready;			       /* /kms/ is served */
+	bool known;			       /* some state was pushed */
+	char reason[513];		       /* why it is not ready */
+	struct buf status;		       /* body of /status */
+	struct buf nodes;		       /* body of /nodes */
+	struct buf rows;		       /* /nodes being put together */
+	uint64_t push;			       /* its push number */
 	uint64_t row_next;
 	uint64_t row_count;
 };
@@ -31,5 +36,8 @@ int state_init(struct state *state);
  * does not follow the one before it, or more than STATE_NODES_MAX. */
 int state_update(struct state *state, const struct msg *msg);
 int state_node(struct state *state, const struct msg *msg);
+
+/* From now on it is not ready: "draining". KMS_ENOMEM. */
+int state_drain(struct state *state);
 
 #endif

@@ -28,6 +28,8 @@ int cmd_ready(struct cmd *cmd, int argc, char **argv);
 int cmd_nonce(struct cmd *cmd, int argc, char **argv);
 int cmd_chain(struct cmd *cmd, int argc, char **argv);
 int cmd_cluster(struct cmd *cmd, int argc, char **argv);
+int cmd_processes(struct cmd *cmd, int argc, char **argv);
+int cmd_drain(struct cmd *cmd, int argc, char **argv);
 int cmd_keygen(struct cmd *cmd, int argc, char **argv);
 int cmd_sim(struct cmd *cmd, int argc, char **argv);
 int cmd_derive(struct cmd *cmd, int argc, char **argv);
@@ -76,6 +78,10 @@ int cmd_print_json(const struct cmd *cmd, json_t *json);
 
 /* "name        text", with everything unprintable in text as '?'. */
 void cmd_print_row(const char *name, const char *text);
+
+/* Warn when a node says {"secret":…,"data":…}, of which it is the last holder;
+ * NULL: an older node, which says nothing. */
+void cmd_print_last_holder(const json_t *last_holder);
 
 /* All bytes to stdout, flushed. */
 int cmd_print_bytes(const struct cmd *cmd, const void *data, size_t len);

@@ -1,5 +1,6 @@
 /* What the operator asks of a kmsd on this machine, by its control socket. */
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,12 +15,14 @@
 
 #define ANSWER_MAX (4u << 20)
 #define TIMEOUT_S 35
+/* Above drain-timeout at its longest. */
+#define DRAIN_TIMEOUT_S 310
 
 static int
-control_connect(const struct cmd *cmd, int *fd)
+control_connect(const struct cmd *cmd, long timeout_s, int *fd)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	struct timeval timeout = { .tv_sec = TIMEOUT_S };
+	struct timeval timeout = { .tv_sec = timeout_s };
 	const char *path = cmd->control;
 
 	if (path == NULL || strlen(path) >= sizeof(address.sun_path))
@@ -60,13 +63,14 @@ read_all(int fd, struct buf *out)
 
 /* One question, its answer as an object. The exit status; 0: *json is set. */
 static int
-control_ask(struct cmd *cmd, const char *question, json_t **json)
+control_ask(
+    struct cmd *cmd, const char *question, long timeout_s, json_t **json)
 {
 	char line[64];
 	struct buf answer;
 	int fd = -1, rc, len;
 
-	rc = control_connect(cmd, &fd);
+	rc = control_connect(cmd, timeout_s, &fd);
 	if (rc != 0)
 		return rc;
 	buf_init(&answer, ANSWER_MAX + 65536);
@@ -142,7 +146,7 @@ cmd_cluster(struct cmd *cmd, int argc, char **argv)
 	(void)argv;
 	if (argc != 1)
 		return cmd_usage(cmd, "--control SOCKET cluster");
-	rc = control_ask(cmd, "cluster", &json);
+	rc = control_ask(cmd, "cluster", TIMEOUT_S, &json);
 	if (rc != 0)
 		return rc;
 	if (cmd->json)
@@ -155,6 +159,7 @@ cmd_cluster(struct cmd *cmd, int argc, char **argv)
 	snprintf(line, sizeof(line), "%lld keys, change %lld",
 	    number(json, "keys"), number(json, "sequence"));
 	cmd_print_row("store", line);
+	cmd_print_last_holder(json_object_get(json, "last_holder"));
 	peers = json_object_get(json, "peers");
 	if (json_array_size(peers) == 0)
 		cmd_print_row("peers", "none");
@@ -162,4 +167,120 @@ cmd_cluster(struct cmd *cmd, int argc, char **argv)
 		print_peer(json_array_get(peers, i));
 	client_json_free(json);
 	return KMS_CLIENT_OK;
+}
+
+/* ---- processes ----------------------------------------------------------- */
+
+static void
+print_process(const json_t *process)
+{
+	long long next = number(process, "next_start_ms");
+	char line[256];
+
+	snprintf(line, sizeof(line), "%s for %.1f s, process %lld",
+	    text(process, "state"), (double)number(process, "up_ms") / 1000,
+	    number(process, "pid"));
+	if (next >= 0)
+		snprintf(line, sizeof(line), "down, starts in %.1f s",
+		    (double)next / 1000);
+	cmd_print_row(text(process, "name"), line);
+	if (number(process, "restarts") == 0 &&
+	    *text(process, "last_end") == '\0')
+		return;
+	snprintf(line, sizeof(line), "%lld times, lately after %.1f s",
+	    number(process, "restarts"),
+	    (double)number(process, "delay_ms") / 1000);
+	cmd_print_row("  started again", line);
+	cmd_print_row("  because", text(process, "last_end"));
+}
+
+int
+cmd_processes(struct cmd *cmd, int argc, char **argv)
+{
+	const json_t *processes;
+	json_t *json;
+	int rc;
+
+	(void)argv;
+	if (argc != 1)
+		return cmd_usage(cmd, "--control SOCKET processes");
+	rc = control_ask(cmd, "processes", TIMEOUT_S, &json);
+	if (rc != 0)
+		return rc;
+	if (cmd->json)
+		return cmd_print_json(cmd, json);
+	cmd_print_row("node",
+	    json_is_true(json_object_get(json, "draining")) ? "draining"
+		: json_is_true(json_object_get(json, "ready"))
+		? "serves"
+		: "does not serve");
+	processes = json_object_get(json, "processes");
+	for (size_t i = 0; i < json_array_size(processes); i++)
+		print_process(json_array_get(processes, i));
+	client_json_free(json);
+	return KMS_CLIENT_OK;
+}
+
+/* ---- drain --------------------------------------------------------------- */
+
+static bool
+is_true(const json_t *object, const char *name)
+{
+	return json_is_true(json_object_get(object, name));
+}
+
+/* Is there another who holds what is here? The peers are asked anew. */
+static int
+check_holders(struct cmd *cmd)
+{
+	json_t *json;
+	int rc = control_ask(cmd, "holders", TIMEOUT_S, &json);
+
+	if (rc != 0)
+		return rc;
+	if (is_true(json, "secret"))
+		rc = cmd_fail(cmd, KMS_CLIENT_REFUSED,
+		    "no peer shows that it holds the master secret: with this "
+		    "node every derived key and every value would be lost. "
+		    "--force drains it all the same");
+	else if (is_true(json, "data"))
+		rc = cmd_fail(cmd, KMS_CLIENT_REFUSED,
+		    "no peer has everything that is stored here: with this "
+		    "node the newest values would be lost. --force drains it "
+		    "all the same");
+	client_json_free(json);
+	return rc;
+}
+
+static int
+report_drain(struct cmd *cmd, json_t *json)
+{
+	bool flushed = is_true(json, "flushed");
+	long long behind = number(json, "behind");
+
+	if (flushed && cmd->json)
+		return cmd_print_json(cmd, json);
+	client_json_free(json);
+	if (!flushed)
+		return cmd_fail(cmd, KMS_CLIENT_UNAVAILABLE,
+		    "the node stops with %lld changes that no peer has",
+		    behind);
+	cmd_print_row("drained", "no change is here that no peer has");
+	return KMS_CLIENT_OK;
+}
+
+int
+cmd_drain(struct cmd *cmd, int argc, char **argv)
+{
+	bool force = argc == 2 && strcmp(argv[1], "--force") == 0;
+	json_t *json;
+	int rc = 0;
+
+	if (argc != 1 && !force)
+		return cmd_usage(cmd, "--control SOCKET drain [--force]");
+	if (!force)
+		rc = check_holders(cmd);
+	if (rc == 0)
+		rc = control_ask(cmd, "drain", DRAIN_TIMEOUT_S, &json);
+	return rc == 0 ? report_drain(cmd, json) : rc;
 }

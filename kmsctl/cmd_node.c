@@ -47,6 +47,7 @@ print_status(const struct cmd *cmd, const json_t *json)
 		? ", still filling"
 		: "");
 	cmd_print_row("store", line);
+	cmd_print_last_holder(json_object_get(json, "last_holder"));
 }
 
 static void

@@ -89,3 +89,16 @@ cmd_print_row(const char *name, const char *text)
 		putchar(*text < 0x20 || *text > 0x7e ? '?' : *text);
 	putchar('\n');
 }
+
+void
+cmd_print_last_holder(const json_t *last_holder)
+{
+	if (json_is_true(json_object_get(last_holder, "secret")))
+		cmd_print_row("WARNING",
+		    "no peer shows that it holds the master secret: it would "
+		    "be lost with this node");
+	if (json_is_true(json_object_get(last_holder, "data")))
+		cmd_print_row("WARNING",
+		    "no peer has everything that is stored here: it would be "
+		    "lost with this node");
+}

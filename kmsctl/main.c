@@ -22,6 +22,9 @@ static const struct command {
 	{ "nonce", cmd_nonce, NO_IDENTITY, "a nonce" },
 	{ "chain", cmd_chain, NO_IDENTITY, "what the chain says of it" },
 	{ "cluster", cmd_cluster, NO_CLIENT, "its peers, by control-socket" },
+	{ "processes", cmd_processes, NO_CLIENT,
+	    "its processes, by control-socket" },
+	{ "drain", cmd_drain, NO_CLIENT, "stop it, by control-socket" },
 	{ "keygen", cmd_keygen, NO_CLIENT, "make an identity file" },
 	{ "sim", cmd_sim, IDENTITY, "register with the simulated chain" },
 	{ "derive", cmd_derive, IDENTITY, "derive a key" },
@@ -39,7 +42,7 @@ help(FILE *out)
 	      "[--control SOCKET]\n              [--json] COMMAND ...\n\n",
 	    out);
 	for (i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
-		fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].help);
+		fprintf(out, "  %-9s %s\n", commands[i].name, commands[i].help);
 	fputs("\nkmsctl(1) has the rest.\n", out);
 }
 

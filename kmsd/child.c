@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/err.h"
@@ -236,4 +237,20 @@ child_reaped(struct child *child)
 	if (child->keeper_end >= 0)
 		(void)close(child->keeper_end);
 	child->keeper_end = -1;
+}
+
+void
+child_describe_end(
+    const struct child *child, int status, char *out, size_t size)
+{
+	if (WIFSIGNALED(status))
+		(void)snprintf(out, size, "%s[%ld] died of signal %d%s",
+		    roles[child->role].label, (long)child->pid,
+		    WTERMSIG(status),
+		    WTERMSIG(status) == SIGSYS ? " (a forbidden system call)"
+					       : "");
+	else
+		(void)snprintf(out, size, "%s[%ld] exited with status %d",
+		    roles[child->role].label, (long)child->pid,
+		    WEXITSTATUS(status));
 }

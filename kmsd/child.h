@@ -25,6 +25,8 @@ struct child {
 	struct logger_pipe *log;
 	uint64_t started_ms;	   /* loop time */
 	uint64_t delay_ms;	   /* before the latest start; 0 at first */
+	unsigned int restarts;	   /* since kmsd's start */
+	char last_end[160];	   /* how the process before ended; "" */
 	uv_timer_t timer;	   /* next start, READY deadline or SIGKILL */
 	int outdated;		   /* configured before a reload */
 	uint64_t most_connections; /* kms-net: max-connections at its start */
@@ -45,6 +47,10 @@ int child_start(struct child *child, uv_loop_t *loop,
 
 /* Forget a process that was waited for: prints what its log still holds. */
 void child_reaped(struct child *child);
+
+/* How its process ended, from the status of wait, for people. */
+void child_describe_end(
+    const struct child *child, int status, char *out, size_t size);
 
 /* Close its control channel, which asks it to exit. */
 void child_end(struct child *child);

@@ -40,9 +40,13 @@ struct control {
 
 static const struct {
 	const char *name;
+	enum { OF_KEEPER, OF_KMSD, ORDER_DRAIN } kind;
 	enum control_question question;
-} questions[] = {
-	{ "cluster", CONTROL_CLUSTER },
+} lines[] = {
+	{ "cluster", OF_KEEPER, CONTROL_CLUSTER },
+	{ "holders", OF_KEEPER, CONTROL_HOLDERS },
+	{ "processes", OF_KMSD, 0 },
+	{ "drain", ORDER_DRAIN, 0 },
 };
 
 /* ---- the socket ---------------------------------------------------------- */
@@ -160,25 +164,58 @@ session_refuse(struct session *session, const char *why)
 }
 
 static void
-session_ask(struct session *session)
+session_describe(struct session *session)
+{
+	const struct control_ops *ops = &session->owner->ops;
+
+	if (ops->processes(ops->arg, &session->answer) != 0 ||
+	    buf_append(&session->answer, "\n", 1) != 0)
+		session_refuse(session, "out of memory");
+	else
+		session_answer(session);
+}
+
+static void
+session_ask(struct session *session, enum control_question question)
 {
 	struct control *control = session->owner;
-	int error = KMS_ENOENT;
 
-	for (size_t i = 0; i < sizeof(questions) / sizeof(questions[0]); i++) {
-		if (strcmp(session->line, questions[i].name) != 0)
+	session->id = ++control->last_id;
+	if (control->ops.ask(control->ops.arg, session->id, question) == 0)
+		return;
+	session->id = 0;
+	session_refuse(session, "the keeper is not running");
+}
+
+static void
+session_drain(struct session *session)
+{
+	struct control *control = session->owner;
+
+	(void)uv_timer_stop(&session->timer);
+	session->id = ++control->last_id;
+	if (control->ops.drain(control->ops.arg, session->id) == 0)
+		return;
+	session->id = 0;
+	session_refuse(session, "the node is stopping already");
+}
+
+static void
+session_line(struct session *session)
+{
+	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+		if (strcmp(session->line, lines[i].name) != 0)
 			continue;
-		session->id = ++control->last_id;
-		error = control->ops.ask(
-		    control->ops.arg, session->id, questions[i].question);
+		if (lines[i].kind == OF_KEEPER)
+			session_ask(session, lines[i].question);
+		else if (lines[i].kind == OF_KMSD)
+			session_describe(session);
+		else
+			session_drain(session);
+		return;
 	}
-	/* What was not asked is not answered a second time. */
-	if (error != 0)
-		session->id = 0;
-	if (error == KMS_ENOENT)
-		session_refuse(session, "expected a question: cluster");
-	else if (error != 0)
-		session_refuse(session, "the keeper is not running");
+	session_refuse(
+	    session, "expected one of: cluster, holders, processes, drain");
 }
 
 static void
@@ -213,7 +250,7 @@ on_line(uv_stream_t *stream, ssize_t got, const uv_buf_t *space)
 		return;
 	}
 	*end = '\0';
-	session_ask(session);
+	session_line(session);
 }
 
 static void
@@ -253,16 +290,24 @@ on_connection(uv_stream_t *stream, int status)
 
 /* ---- what the keeper says ------------------------------------------------ */
 
-void
-control_told(struct control *control, uint64_t id, const void *piece,
-    size_t len, int last)
+static struct session *
+session_find(struct control *control, uint64_t id)
 {
 	struct session *session;
 
 	TAILQ_FOREACH (session, &control->sessions, link) {
 		if (session->id == id)
-			break;
+			return session;
 	}
+	return NULL;
+}
+
+void
+control_told(struct control *control, uint64_t id, const void *piece,
+    size_t len, int last)
+{
+	struct session *session = session_find(control, id);
+
 	if (session == NULL)
 		return;
 	if (buf_append(&session->answer, piece, len) != 0 ||
@@ -275,6 +320,17 @@ control_told(struct control *control, uint64_t id, const void *piece,
 		return;
 	session->id = 0;
 	session_answer(session);
+}
+
+void
+control_refused(struct control *control, uint64_t id, const char *why)
+{
+	struct session *session = session_find(control, id);
+
+	if (session == NULL)
+		return;
+	session->id = 0;
+	session_refuse(session, why);
 }
 
 void

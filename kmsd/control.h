@@ -1,8 +1,8 @@
 /*
  * The operator's socket (control-socket): a Unix stream socket that only root
  * and kmsd's own user can open. A connection sends one line, the name of a
- * question, and gets one JSON text back. What the keeper is asked it answers;
- * kmsd carries the bytes and looks at none of them.
+ * question or an order, and gets one JSON text back. What the keeper is asked
+ * it answers; kmsd carries the bytes and looks at none of them.
  */
 #ifndef KMS_KMSD_CONTROL_H
 #define KMS_KMSD_CONTROL_H
@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <uv.h>
 
+#include "common/buf.h"
 #include "proto/msg.h"
 
 #define CONTROL_SESSIONS_MAX 8
@@ -23,6 +24,11 @@ struct control_ops {
 	/* Ask the keeper; control_told brings its answer under this id. KMS_E*
 	 * when it cannot be asked. */
 	int (*ask)(void *arg, uint64_t id, enum control_question question);
+	/* Drain and stop; control_told or control_refused says what came of
+	 * it, with no deadline of control's. KMS_EBUSY: under way already. */
+	int (*drain)(void *arg, uint64_t id);
+	/* Append what is known of the processes, as JSON. KMS_ENOMEM. */
+	int (*processes)(void *arg, struct buf *answer);
 	void *arg;
 };
 
@@ -38,6 +44,9 @@ struct control *control_new(
  * ignored: its caller has gone. */
 void control_told(struct control *control, uint64_t id, const void *piece,
     size_t len, int last);
+
+/* There is no answer; why needs no JSON escape. */
+void control_refused(struct control *control, uint64_t id, const char *why);
 
 /* The keeper is gone: whoever waits for it is told so. */
 void control_lost(struct control *control);

@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +25,7 @@
 struct options {
 	const char *conf_path;
 	const char *libexec; /* NULL: found beside this program */
+	int notify_fd;	     /* -1: none */
 	int has_path;
 	int test; /* 1: -t, 2: -tt */
 	int dump;
@@ -33,8 +35,22 @@ struct options {
 static void __attribute__((noreturn)) usage(void)
 {
 	(void)fprintf(stderr,
-	    "usage: kmsd [-t | -tt | -T] [-v] [-f kmsd.conf] [-l directory]\n");
+	    "usage: kmsd [-t | -tt | -T] [-v] [-f kmsd.conf] [-l directory] "
+	    "[-n fd]\n");
 	exit(2);
+}
+
+/* An open descriptor beyond the standard ones. */
+static int
+parse_fd(const char *text)
+{
+	char *end;
+	long fd = strtol(text, &end, 10);
+
+	if (end == text || *end != '\0' || fd < FIRST_FD || fd > INT_MAX ||
+	    fcntl((int)fd, F_GETFD) < 0)
+		usage();
+	return (int)fd;
 }
 
 static void
@@ -42,7 +58,7 @@ parse_options(int argc, char **argv, struct options *options)
 {
 	int option;
 
-	while ((option = getopt(argc, argv, "f:l:tTv")) != -1) {
+	while ((option = getopt(argc, argv, "f:l:n:tTv")) != -1) {
 		switch (option) {
 		case 'f':
 			options->conf_path = optarg;
@@ -50,6 +66,9 @@ parse_options(int argc, char **argv, struct options *options)
 			break;
 		case 'l':
 			options->libexec = optarg;
+			break;
+		case 'n':
+			options->notify_fd = parse_fd(optarg);
 			break;
 		case 't':
 			options->test++;
@@ -140,7 +159,8 @@ give_up_rights(const struct machine *machine)
 }
 
 static int
-run(const struct reload *reload, const char *libexec, int test)
+run(const struct reload *reload, const char *libexec, int test,
+    struct notify *notify)
 {
 	const struct conf *conf = reload->conf;
 	struct machine machine;
@@ -159,7 +179,7 @@ run(const struct reload *reload, const char *libexec, int test)
 	}
 	if (give_up_rights(&machine) == 0)
 		status = test ? check_run(&loop, &machine, stdout)
-			      : supervise_run(&loop, &machine, reload);
+			      : supervise_run(&loop, &machine, reload, notify);
 	(void)uv_loop_close(&loop);
 out:
 	machine_free(&machine);
@@ -193,10 +213,11 @@ read_conf(
 int
 main(int argc, char **argv)
 {
-	struct options options = { .conf_path = DEFAULT_CONF };
+	struct options options = { .conf_path = DEFAULT_CONF, .notify_fd = -1 };
 	enum log_level level = LOG_LEVEL_INFO;
 	static struct conf conf;
 	static struct reload reload;
+	static struct notify notify;
 	int status;
 
 	parse_options(argc, argv, &options);
@@ -212,9 +233,11 @@ main(int argc, char **argv)
 
 	(void)log_level_parse(conf_text(&conf, CONF_LOG_LEVEL), &level);
 	logger_init(conf_is(&conf, CONF_LOG_FORMAT, "json"), level);
-	if (sandbox_prepare(FIRST_FD) != 0)
+	if (notify_keep(&notify, options.notify_fd, FIRST_FD) != 0 ||
+	    sandbox_prepare(FIRST_FD + (options.notify_fd >= 0)) != 0)
 		return 1;
-	status = run(&reload, options.libexec, options.test == 2);
+	notify_connect(&notify);
+	status = run(&reload, options.libexec, options.test == 2, &notify);
 	conf_free(&conf);
 	/* Not exit: what a library would do then, the filter forbids. */
 	_exit(status);

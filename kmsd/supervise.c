@@ -9,37 +9,17 @@
 
 #include "common/err.h"
 #include "common/log.h"
-#include "kmsd/child.h"
-#include "kmsd/control.h"
+#include "kmsd/drain.h"
+#include "kmsd/figures.h"
+#include "kmsd/operator.h"
+#include "kmsd/supervise_internal.h"
 #include "kmsd/supply.h"
+#include "kmsd/trail.h"
 #include "kmsd/usage.h"
 
 #define METRICS_MS 1000
-#define SIGN_MS 500 /* longest wait of a stop for a signature */
-
-enum phase {
-	PHASE_FIRST_START, /* the port is not open; any failure ends kmsd */
-	PHASE_SERVING,
-	PHASE_REPLACING, /* the keeper died: all go down, then all come up */
-	PHASE_STOPPING
-};
-
-struct supervisor {
-	uv_loop_t *loop;
-	struct machine *machine;
-	const struct reload *reload;
-	enum phase phase;
-	int status; /* exit status of kmsd */
-	struct child children[ROLES];
-	struct supply *supply; /* NULL: the keys are local */
-	uv_signal_t on_child, on_term, on_int, on_hup, on_usr1, on_usr2;
-	uv_timer_t sign_timer; /* a stop that waits for the last signature */
-	uv_timer_t metrics_timer;
-	struct control *control; /* NULL: no control-socket */
-};
 
 static void start_child(struct child *child);
-static void on_sign_timer(uv_timer_t *timer);
 static void stop_all(struct supervisor *s, enum phase phase);
 
 /* ---- helpers ---- */
@@ -194,87 +174,6 @@ tell_accept(struct supervisor *s)
 	(void)chan_end(control, &w);
 }
 
-/* ---- the audit trail ---- */
-
-/* The keeper learns how the file ends, and goes on from there. */
-static void
-tell_audit(struct supervisor *s)
-{
-	struct audit_file *file = &s->machine->audit;
-	struct child *keeper = &s->children[ROLE_KEEPER];
-	struct msg_writer w;
-
-	if (file->path == NULL || file->broken || keeper->state != CHILD_READY)
-		return;
-	chan_begin(keeper->control, &w, MSG_KMSDKEEPER_AUDIT, 0);
-	msg_put_u(&w, file->seq);
-	msg_put_d(&w, file->head, AUDIT_HASH_LEN);
-	(void)chan_end(keeper->control, &w);
-}
-
-static int
-on_audit(struct chan *chan, struct msg *msg, void *arg)
-{
-	struct child *child = arg;
-	struct supervisor *s = child->owner;
-	struct audit_file *file = &s->machine->audit;
-	const struct msg_value *v = msg->v;
-
-	(void)chan;
-	if (child->role != ROLE_KEEPER || file->path == NULL)
-		return KMS_EPROTO;
-	if (audit_file_append(
-		file, v[0].u, v[2].data, v[3].data, v[4].data, v[4].len) != 0)
-		metrics[METRIC_KMSD_AUDIT_BROKEN] = 1;
-	else if (file->seq == v[0].u)
-		metrics[METRIC_KMSD_AUDIT_BROKEN] = 0;
-	if (v[1].u != 0 && uv_is_active((uv_handle_t *)&s->sign_timer))
-		(void)uv_timer_start(&s->sign_timer, on_sign_timer, 0, 0);
-	return 0;
-}
-
-/* 1 when a signature may come. */
-static int
-ask_signature(struct supervisor *s)
-{
-	struct child *keeper = &s->children[ROLE_KEEPER];
-	struct msg_writer w;
-
-	if (s->machine->audit.path == NULL || s->machine->audit.broken ||
-	    keeper->state != CHILD_READY)
-		return 0;
-	chan_begin(keeper->control, &w, MSG_KMSDKEEPER_AUDIT_SIGN, 0);
-	return chan_end(keeper->control, &w) == 0;
-}
-
-/* Rotated, or to be tried again. */
-static void
-reopen_audit(struct supervisor *s)
-{
-	struct audit_file *file = &s->machine->audit;
-	int was_broken = file->broken;
-
-	if (file->path == NULL || audit_file_reopen(file) != 0)
-		return;
-	if (was_broken)
-		tell_audit(s);
-}
-
-static void
-on_sign_timer(uv_timer_t *timer)
-{
-	stop_all(timer->data, PHASE_STOPPING);
-}
-
-static void
-on_audit_signal(uv_signal_t *handle, int signum)
-{
-	if (signum == SIGUSR1)
-		reopen_audit(handle->data);
-	else
-		(void)ask_signature(handle->data);
-}
-
 /* ---- ready, the ports ---- */
 
 /* The first time every child is ready: the ports open. */
@@ -311,7 +210,7 @@ on_ready(struct chan *chan, struct msg *msg, void *arg)
 	if (child->role == ROLE_KEEPER) {
 		for (size_t r = 0; r < ROLES; r++)
 			pass_channel(s, &s->children[r]);
-		tell_audit(s);
+		trail_tell(s);
 	} else {
 		pass_channel(s, child);
 	}
@@ -352,80 +251,49 @@ on_metrics(struct chan *chan, struct msg *msg, void *arg)
 }
 
 static int
-on_told(struct chan *chan, struct msg *msg, void *arg)
+on_serving(struct chan *chan, struct msg *msg, void *arg)
 {
 	struct child *child = arg;
 	struct supervisor *s = child->owner;
-	struct control *control = s->control;
 
 	(void)chan;
 	if (child->role != ROLE_KEEPER)
 		return KMS_EPROTO;
-	if (control != NULL)
-		control_told(control, msg->id, msg->v[1].data, msg->v[1].len,
-		    msg->v[0].u != 0);
+	s->serving = msg->v[0].u != 0;
+	log_info("%s", s->serving ? "ready" : "not ready");
+	if (!s->serving)
+		return 0;
+	s->has_served = 1;
+	notify_ready(s->notify);
 	return 0;
 }
 
 static const struct chan_handler handlers[] = {
-	{ MSG_KEEPERKMSD_TOLD, on_told },
+	{ MSG_KEEPERKMSD_TOLD, operator_on_told },
+	{ MSG_KEEPERKMSD_SERVING, on_serving },
+	{ MSG_NETKMSD_DRAINED, drain_on_drained },
 	{ MSG_CHILDKMSD_READY, on_ready },
 	{ MSG_CHILDKMSD_FAILED, on_failed },
 	{ MSG_CHILDKMSD_METRICS, on_metrics },
-	{ MSG_KEEPERKMSD_AUDIT, on_audit },
+	{ MSG_KEEPERKMSD_AUDIT, trail_on_audit },
 	{ MSG_KEEPERKMSD_WANT, on_want },
 	{ 0, NULL },
 };
 
 /* ---- metrics ---- */
 
-/* The member of the label set "process" that is this child. */
-static enum label_process
-process_of(const struct child *child)
-{
-	return (enum label_process)(LABEL_process_NET + child->role);
-}
-
-static void
-count_usage(struct supervisor *s)
-{
-	usage_count(LABEL_process_KMSD, getpid());
-	for (size_t r = 0; r < ROLES; r++)
-		usage_count(process_of(&s->children[r]), s->children[r].pid);
-}
-
-static void
-send_metrics(struct chan *to, enum metrics_slot slot, const uint64_t *values)
-{
-	uint8_t wire[METRICS_WIRE_LEN];
-	struct msg_writer w;
-
-	metrics_encode_values(values, wire);
-	chan_begin(to, &w, MSG_KMSDNET_METRICS, 0);
-	msg_put_u(&w, slot);
-	msg_put_d(&w, wire, sizeof(wire));
-	(void)chan_end(to, &w);
-}
-
 static void
 on_metrics_timer(uv_timer_t *timer)
 {
 	struct supervisor *s = timer->data;
-	struct child *net = &s->children[ROLE_NET];
 
 	log_tick();
 	metrics[METRIC_KMSD_LOG_HELD_BACK] = log_held_back();
 	if (s->machine->audit.broken)
-		reopen_audit(s);
-	if (net->state != CHILD_READY || s->phase != PHASE_SERVING)
-		return;
-	count_usage(s);
-	send_metrics(net->control, METRICS_SLOT_kmsd, metrics);
-	for (size_t r = 0; r < ROLES; r++) {
-		if (r != ROLE_NET && s->children[r].has_metrics)
-			send_metrics(net->control, roles[r].slot,
-			    s->children[r].metrics);
-	}
+		trail_reopen(s);
+	if (s->children[ROLE_NET].state == CHILD_READY &&
+	    s->phase == PHASE_SERVING)
+		figures_push(s);
 }
 
 /* ---- death ---- */
@@ -472,7 +340,8 @@ on_start_timer(uv_timer_t *timer)
 {
 	struct child *child = timer->data;
 
-	metrics[METRIC_KMSD_RESTARTS + (int)process_of(child)]++;
+	metrics[METRIC_KMSD_RESTARTS + (int)figures_process(child)]++;
+	child->restarts++;
 	start_child(child);
 }
 
@@ -499,6 +368,8 @@ schedule_start(struct child *child)
 	uint64_t lived = uv_now(s->loop) - child->started_ms;
 
 	child->delay_ms = supervise_delay(child->delay_ms, lived);
+	log_warn("%s starts again in %llu ms, for the %u. time", label(child),
+	    (unsigned long long)child->delay_ms, child->restarts + 1);
 	(void)uv_timer_start(&child->timer, on_start_timer, child->delay_ms, 0);
 }
 
@@ -521,7 +392,7 @@ start_child(struct child *child)
 
 	if (child_start(
 		child, s->loop, s->machine, handlers, on_control_closed) == 0) {
-		usage_started(process_of(child));
+		usage_started(figures_process(child));
 		(void)uv_timer_start(
 		    &child->timer, on_ready_timer, READY_MS, 0);
 		return;
@@ -547,8 +418,7 @@ static void
 all_down(struct supervisor *s)
 {
 	if (s->phase == PHASE_STOPPING) {
-		control_close(s->control);
-		s->control = NULL;
+		operator_close(s);
 		uv_walk(s->loop, close_handle, NULL);
 		return;
 	}
@@ -557,32 +427,22 @@ all_down(struct supervisor *s)
 }
 
 static void
-describe_death(const struct child *child, int status, char *out, size_t size)
-{
-	if (WIFSIGNALED(status))
-		(void)snprintf(out, size, "%s[%ld] died of signal %d%s",
-		    label(child), (long)child->pid, WTERMSIG(status),
-		    WTERMSIG(status) == SIGSYS ? " (a forbidden system call)"
-					       : "");
-	else
-		(void)snprintf(out, size, "%s[%ld] exited with status %d",
-		    label(child), (long)child->pid, WEXITSTATUS(status));
-}
-
-static void
 child_died(struct child *child, int status)
 {
 	struct supervisor *s = child->owner;
 	char what[160];
 
-	describe_death(child, status, what, sizeof(what));
+	child_describe_end(child, status, what, sizeof(what));
 	/* FAILED may still be unread in the channel: it says more. */
 	if (s->phase == PHASE_FIRST_START && child->control != NULL)
 		chan_read_last(child->control);
 	(void)uv_timer_stop(&child->timer);
+	(void)snprintf(child->last_end, sizeof(child->last_end), "%s", what);
 	child_reaped(child);
-	if (child->role == ROLE_KEEPER)
+	if (child->role == ROLE_KEEPER) {
 		supply_reset(s->supply);
+		s->serving = s->has_served = 0;
+	}
 	if (s->phase == PHASE_FIRST_START)
 		fail_start(s, what);
 	if (s->phase == PHASE_STOPPING || s->phase == PHASE_REPLACING) {
@@ -593,6 +453,8 @@ child_died(struct child *child, int status)
 	log_error("%s", what);
 	if (child->role == ROLE_KEEPER && s->control != NULL)
 		control_lost(s->control);
+	if (s->phase == PHASE_DRAINING && drain_child_died(s, child->role))
+		return;
 	if (child->role == ROLE_KEEPER) {
 		log_warn("the keeper is gone: all processes start again");
 		stop_all(s, PHASE_REPLACING);
@@ -634,18 +496,28 @@ stop_all(struct supervisor *s, enum phase phase)
 		all_down(s);
 }
 
+void
+supervise_stop(struct supervisor *s)
+{
+	stop_all(s, PHASE_STOPPING);
+}
+
+/* A second signal does not wait. */
 static void
 on_stop_signal(uv_signal_t *handle, int signum)
 {
 	struct supervisor *s = handle->data;
 
+	if (s->phase == PHASE_SERVING && !trail_is_signing(s) &&
+	    drain_begin(s, 0) == 0) {
+		log_info("signal %d: draining", signum);
+		return;
+	}
 	log_info("signal %d: stopping", signum);
-	/* A second signal does not wait. */
-	if (!uv_is_active((uv_handle_t *)&s->sign_timer) &&
-	    s->phase == PHASE_SERVING && ask_signature(s))
-		(void)uv_timer_start(&s->sign_timer, on_sign_timer, SIGN_MS, 0);
+	if (s->phase == PHASE_SERVING && !trail_is_signing(s))
+		trail_stop(s);
 	else
-		stop_all(s, PHASE_STOPPING);
+		supervise_stop(s);
 }
 
 static int
@@ -669,8 +541,8 @@ open_handles(struct supervisor *s)
 		{ &s->on_term, on_stop_signal, SIGTERM },
 		{ &s->on_int, on_stop_signal, SIGINT },
 		{ &s->on_hup, on_reload_signal, SIGHUP },
-		{ &s->on_usr1, on_audit_signal, SIGUSR1 },
-		{ &s->on_usr2, on_audit_signal, SIGUSR2 } };
+		{ &s->on_usr1, trail_on_signal, SIGUSR1 },
+		{ &s->on_usr2, trail_on_signal, SIGUSR2 } };
 
 	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
 		if (uv_signal_init(s->loop, signals[i].handle) != 0)
@@ -691,6 +563,8 @@ open_handles(struct supervisor *s)
 	}
 	(void)uv_timer_init(s->loop, &s->sign_timer);
 	s->sign_timer.data = s;
+	(void)uv_timer_init(s->loop, &s->drain_timer);
+	s->drain_timer.data = s;
 	(void)uv_timer_init(s->loop, &s->metrics_timer);
 	s->metrics_timer.data = s;
 	return uv_timer_start(&s->metrics_timer, on_metrics_timer, METRICS_MS,
@@ -699,44 +573,19 @@ open_handles(struct supervisor *s)
 	    : KMS_ESYS;
 }
 
-static int
-ask_keeper(void *arg, uint64_t id, enum control_question question)
-{
-	struct supervisor *s = arg;
-	struct child *keeper = &s->children[ROLE_KEEPER];
-	struct msg_writer w;
-
-	if (keeper->state != CHILD_READY || keeper->control == NULL)
-		return KMS_EUNAVAIL;
-	chan_begin(keeper->control, &w, MSG_KMSDKEEPER_ASK, id);
-	msg_put_u(&w, question);
-	return chan_end(keeper->control, &w);
-}
-
-static int
-open_control(struct supervisor *s)
-{
-	struct control_ops ops = { ask_keeper, s };
-
-	if (s->machine->control_fd < 0)
-		return 0;
-	s->control = control_new(s->loop, s->machine->control_fd, &ops);
-	s->machine->control_fd = -1;
-	return s->control != NULL ? 0 : KMS_ENOMEM;
-}
-
 int
-supervise_run(
-    uv_loop_t *loop, struct machine *machine, const struct reload *reload)
+supervise_run(uv_loop_t *loop, struct machine *machine,
+    const struct reload *reload, struct notify *notify)
 {
 	static struct supervisor supervisor;
 	struct supervisor *s = &supervisor;
 
 	s->loop = loop;
 	s->machine = machine;
+	s->notify = notify;
 	usage_started(LABEL_process_KMSD);
 	s->reload = reload;
-	if (open_handles(s) != 0 || open_control(s) != 0 ||
+	if (open_handles(s) != 0 || operator_open(s) != 0 ||
 	    open_supply(s) != 0) {
 		log_error("the event loop: %s", strerror(errno));
 		return 1;

@@ -19,6 +19,7 @@ LABEL_SET(chain_error);
 LABEL_SET(peer_failure);
 LABEL_SET(peer_kind);
 LABEL_SET(identity_call);
+LABEL_SET(held);
 LABEL_SET(result);
 LABEL_SET_OF_PROCESS(route);
 LABEL_SET_OF_PROCESS(status);

@@ -50,6 +50,7 @@ extern const struct label_set label_set_chain_error;
 extern const struct label_set label_set_peer_failure;
 extern const struct label_set label_set_peer_kind;
 extern const struct label_set label_set_identity_call;
+extern const struct label_set label_set_held;
 extern const struct label_set label_set_result;
 extern const struct label_set label_set_route;
 extern const struct label_set label_set_status;

@@ -83,6 +83,11 @@
 	LABEL(result, TOO_LARGE, "too_large")                                  \
 	LABEL(result, DROPPED, "dropped")
 
+/* What would be lost with this node. */
+#define LABELS_held(LABEL)                                                     \
+	LABEL(held, SECRET, "secret")                                          \
+	LABEL(held, DATA, "data")
+
 /* enum peer_kind */
 #define LABELS_peer_kind(LABEL)                                                \
 	LABEL(peer_kind, SYNC, "sync")                                         \
@@ -114,6 +119,7 @@ LABEL_SET_ENUM(chain_error)
 LABEL_SET_ENUM(peer_failure)
 LABEL_SET_ENUM(peer_kind)
 LABEL_SET_ENUM(identity_call)
+LABEL_SET_ENUM(held)
 LABEL_SET_ENUM(result)
 enum {
 	LABELS_route_COUNT = METRICS_ROUTES,

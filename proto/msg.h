@@ -65,7 +65,10 @@ enum chain_error {
 
 /* KMSDKEEPER_ASK: what the operator wants to know. */
 enum control_question {
-	CONTROL_CLUSTER /* the peers as the keeper sees them */
+	CONTROL_CLUSTER, /* the peers as the keeper sees them */
+	CONTROL_HOLDERS, /* who else holds the secret and the data, asked anew
+			  */
+	CONTROL_FLUSH	 /* tell when a peer has every change, if one can */
 };
 
 /* KEEPERPEER_REQUEST: what is asked of a peer. */

@@ -33,6 +33,7 @@ QUICK = """node-tick 1s
 sync-interval 1s
 peer-cache-ttl 2s
 registry-cache-ttl 5s
+drain-timeout 3s
 """
 
 
