@@ -74,14 +74,18 @@ on_socket_poll(uv_poll_t *poll, int status, int events)
 	struct curl_loop *l = s->owner;
 	int flags = 0, running;
 
-	if (status < 0)
-		flags = CURL_CSELECT_ERR;
 	if (events & UV_READABLE)
 		flags |= CURL_CSELECT_IN;
 	if (events & UV_WRITABLE)
 		flags |= CURL_CSELECT_OUT;
-	/* s may be gone after this. */
+	/* A connection that was reset may hold an answer: it is read first. */
+	if (status < 0)
+		flags = CURL_CSELECT_IN;
 	(void)curl_multi_socket_action(l->multi, s->fd, flags, &running);
+	/* on_socket_closed has not been called yet: s is still there. */
+	if (status < 0 && !uv_is_closing((uv_handle_t *)poll))
+		(void)curl_multi_socket_action(
+		    l->multi, s->fd, CURL_CSELECT_ERR, &running);
 	check_done(l);
 }
 

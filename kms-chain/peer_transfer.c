@@ -449,7 +449,18 @@ add_header(struct peer_transfer *t, const char *name, const char *value)
 	return 0;
 }
 
-/* An empty value keeps libcurl from sending a header of its own. */
+/*
+ * A peer that refuses a large body by its head alone closes the connection on
+ * what is still being sent, and with it goes the refusal: such a body waits
+ * until it is asked for, but for no longer than a second.
+ */
+static const char *
+expectation(const struct peer_transfer *t)
+{
+	/* An empty value keeps libcurl from sending a header of its own. */
+	return t->request->total > MSG_CHUNK_MAX ? "100-continue" : "";
+}
+
 static int
 add_headers(struct peer_transfer *t)
 {
@@ -460,7 +471,7 @@ add_headers(struct peer_transfer *t)
 	if (error == 0)
 		error = add_header(t, "Content-Type", "application/json");
 	if (error == 0)
-		error = add_header(t, "Expect", "");
+		error = add_header(t, "Expect", expectation(t));
 	for (size_t i = 0; error == 0 && i < PEER_HEADERS; i++) {
 		if (t->request->headers[i][0] != '\0')
 			error = add_header(
