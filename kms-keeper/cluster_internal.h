@@ -32,6 +32,14 @@ struct cluster_peer {
 	int64_t probed_at_ms; /* wall */
 };
 
+#define CLUSTER_GONE_MAX 64
+
+/* One that the chain lists no more, and until when it is not dialled. */
+struct cluster_gone {
+	struct eth_address wallet;
+	int64_t until_ms; /* boot time; 0: free */
+};
+
 /* A message of the engine under way. */
 struct cluster_message {
 	TAILQ_ENTRY(cluster_message) link;
@@ -62,6 +70,8 @@ struct cluster {
 	struct cluster_peer *peers;
 	size_t peer_count;
 	uint64_t peers_seen; /* readiness_view.peers_version, + 1 */
+	struct cluster_gone gone[CLUSTER_GONE_MAX];
+	size_t gone_next; /* the next to be overwritten */
 	size_t probing;
 	uint64_t probes_version;
 	uint8_t *keys; /* secmem: sync key, data key of data_app */

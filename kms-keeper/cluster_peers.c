@@ -100,6 +100,34 @@ cluster_peers_free(struct cluster *cluster)
 	cluster->peer_count = 0;
 }
 
+/* The chain lists it no more: the same as being invalid there. */
+static void
+note_gone(struct cluster *cluster, const struct cluster_peer *peer)
+{
+	struct cluster_gone *gone = &cluster->gone[cluster->gone_next];
+
+	gone->wallet = peer->wallet;
+	gone->until_ms = cluster->now.boot_ms +
+	    (int64_t)cluster->keeper->config->peer_blacklist;
+	cluster->gone_next = (cluster->gone_next + 1) % CLUSTER_GONE_MAX;
+}
+
+/* Of one that has come, 0 when it was never gone. */
+static int64_t
+gone_until(const struct cluster *cluster, const struct eth_address *wallet)
+{
+	int64_t until = 0;
+
+	for (size_t i = 0; i < CLUSTER_GONE_MAX; i++) {
+		const struct cluster_gone *gone = &cluster->gone[i];
+
+		if (gone->until_ms > until &&
+		    eth_address_equal(&gone->wallet, wallet))
+			until = gone->until_ms;
+	}
+	return until;
+}
+
 /*
  * One that the chain shows as invalid is not dialled for peer-blacklist
  * (section 6). What could not be read is no such fact.
@@ -137,6 +165,8 @@ take_member(struct cluster *cluster, struct cluster_peer *peer,
 		old->probe_id = 0; /* moved: not to be cancelled with old */
 		if (strcmp(url, member->facts.url) != 0)
 			peer->probe_due_ms = 0;
+	} else {
+		peer->shunned_until_ms = gone_until(cluster, &peer->wallet);
 	}
 	peer->url = strdup(member->facts.url);
 	if (peer->url == NULL) {
@@ -145,6 +175,29 @@ take_member(struct cluster *cluster, struct cluster_peer *peer,
 	}
 	judge(cluster, peer, member);
 	return true;
+}
+
+static bool
+is_listed(const struct eth_address *wallet, const struct readiness_view *view)
+{
+	for (size_t i = 0; i < view->peer_count; i++) {
+		if (eth_address_equal(&view->peers[i].facts.wallet, wallet))
+			return true;
+	}
+	return false;
+}
+
+/* A list without this node is more likely wrong than right: nobody is judged
+ * by it. */
+static void
+note_all_gone(struct cluster *cluster, const struct readiness_view *view)
+{
+	if (!is_listed(&cluster->keeper->identity->wallet, view))
+		return;
+	for (size_t i = 0; i < cluster->peer_count; i++) {
+		if (!is_listed(&cluster->peers[i].wallet, view))
+			note_gone(cluster, &cluster->peers[i]);
+	}
 }
 
 static void
@@ -185,6 +238,7 @@ cluster_peers_update(struct cluster *cluster)
 		    take_member(cluster, &peers[count], member))
 			count++;
 	}
+	note_all_gone(cluster, view);
 	replace(cluster, peers, count);
 	cluster->peers_seen = view->peers_version + 1;
 	cluster->probes_version++;
