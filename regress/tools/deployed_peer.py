@@ -14,6 +14,7 @@ import contextlib
 import http.client
 import json
 import os
+import socket
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -127,6 +128,26 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.open = set()
+
+    def process_request(self, request, address):
+        self.open.add(request)
+        super().process_request(request, address)
+
+    def shutdown_request(self, request):
+        self.open.discard(request)
+        super().shutdown_request(request)
+
+    def end(self):
+        """As a process ends: its connections with it."""
+        self.shutdown()
+        self.server_close()
+        for request in list(self.open):
+            with contextlib.suppress(OSError):
+                request.shutdown(socket.SHUT_RDWR)
+
     def handle_error(self, *_):
         pass  # the other side is gone
 
@@ -176,12 +197,20 @@ class Handler(BaseHTTPRequestHandler):
             else:
                 self.refuse(404, "no such route")
 
+    def handle_expect_100(self):
+        """The body is asked for by whoever reads it, below."""
+        return True
+
     def do_POST(self):
         with contextlib.suppress(OSError):
             length = int(self.headers.get("Content-Length", 0))
             if length > self.peer.body_limit:
+                # Unread: the connection ends hard on what is being sent.
                 self.refuse(413, "the body is too large", close=True)
                 return
+            if self.headers.get("Expect", "").lower() == "100-continue":
+                self.send_response_only(100)
+                self.end_headers()
             body = self.rfile.read(length)
             if self.path != "/sync":
                 self.refuse(404, "no such route")
@@ -245,8 +274,7 @@ class DeployedPeer:
         self.stopping.set()
         if self.loop:
             self.loop.join()
-        self.server.shutdown()
-        self.server.server_close()
+        self.server.end()
 
     def __enter__(self):
         return self

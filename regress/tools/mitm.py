@@ -6,8 +6,8 @@ import http.client
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-HOP = {"connection", "content-length", "host", "keep-alive", "date", "server",
-       "transfer-encoding"}
+HOP = {"connection", "content-length", "expect", "host", "keep-alive", "date",
+       "server", "transfer-encoding"}
 
 
 class Mitm:
