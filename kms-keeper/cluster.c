@@ -210,6 +210,7 @@ cluster_serve(struct cluster *cluster, const struct eth_address *wallet,
 		return refuse(
 		    403, refusal_text_peer(REFUSAL_SYNC_HMAC), message);
 	eth_address_format(wallet, text);
+	sync_heard(cluster->sync, text, cluster->now);
 	status =
 	    sync_request(cluster->sync, text, body, len, cluster->now, answer);
 	if (status == 200)

@@ -133,6 +133,10 @@ void sync_answer(struct sync *sync, uint64_t id,
 unsigned int sync_request(struct sync *sync, const char *wallet,
     const char *body, size_t len, struct kms_time now, struct buf *answer);
 
+/* That peer's request was authentic: it is there again. What is to be tried
+ * again after a failure is due now, at most once a second. */
+void sync_heard(struct sync *sync, const char *wallet, struct kms_time now);
+
 /* ---- waiting writes ------------------------------------------------------ */
 
 /* May a write to the app ask for n replicas? KMS_ERANGE: above the number of

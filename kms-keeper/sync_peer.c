@@ -11,6 +11,7 @@
 #define REFUSED_RETRY_SHIFT 7 /* up to an hour */
 #define REJECTED_WHOLE_TRIES 3
 #define REJECTED_GAP_MS 50
+#define HEARD_GAP_MS 1000
 #define UNSUPPORTED_TRIES 3
 #define ALWAYS_TAKEN 16384 /* bytes of a message no node is too small for */
 #define MEET_DELAY_MS 200
@@ -404,6 +405,19 @@ quiet_ms(const struct sync_peer *peer)
 	    push->sent_ms + SYNC_DEPLOYED_GAP_MS > quiet)
 		quiet = push->sent_ms + SYNC_DEPLOYED_GAP_MS;
 	return quiet;
+}
+
+void
+sync_heard(struct sync *sync, const char *wallet, struct kms_time now)
+{
+	struct sync_peer *peer = sync_peer_find(sync, wallet);
+
+	if (peer == NULL || peer->push.failures == 0 || peer->push.id != 0 ||
+	    peer->push.rejections > 0 ||
+	    now.boot_ms - peer->push.sent_ms < HEARD_GAP_MS)
+		return;
+	if (peer->push.retry_ms > now.boot_ms)
+		peer->push.retry_ms = now.boot_ms;
 }
 
 /* When the next batch may go, given that there is something to send. */

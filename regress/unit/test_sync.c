@@ -362,6 +362,41 @@ test_a_cut_loses_nothing(void **state)
 	cluster_free(c);
 }
 
+/* Who calls is there: it is not waited for until the next try. */
+static void
+test_who_calls_is_tried(void **state)
+{
+	struct cluster *c = cluster_new(2);
+	struct member *m = &c->member[0];
+	uint64_t letters;
+
+	(void)state;
+	pass(c, 2000);
+	c->cut = true;
+	put(c, 0, "a", "v:1");
+	do
+		pass(c, 100);
+	while (peer_of(c, 0, 1).failures < 8);
+	pass(c, 1000);
+	letters = c->letters;
+	sync_heard(m->sync, c->member[1].wallet, rig_time(c->ms));
+	pass(c, 60);
+	assert_int_equal(peer_of(c, 0, 1).failures, 9);
+	/* Not at every word of one that cannot be called. */
+	for (int i = 0; i < 9; i++) {
+		sync_heard(m->sync, c->member[1].wallet, rig_time(c->ms));
+		pass(c, 100);
+	}
+	assert_int_equal(peer_of(c, 0, 1).failures, 9);
+	assert_int_equal(c->letters, letters + 1);
+	c->cut = false;
+	pass(c, 100);
+	sync_heard(m->sync, c->member[1].wallet, rig_time(c->ms));
+	pass(c, 60);
+	assert_value(c, 1, "a", "v:1");
+	cluster_free(c);
+}
+
 static void
 test_min_replicas(void **state)
 {
@@ -1244,6 +1279,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_write_arrives_within_50_ms),
 		cmocka_unit_test(test_a_cut_loses_nothing),
+		cmocka_unit_test(test_who_calls_is_tried),
 		cmocka_unit_test(test_min_replicas),
 		cmocka_unit_test(test_rejected_records_are_split_off),
 		cmocka_unit_test(test_too_large),
