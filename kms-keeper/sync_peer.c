@@ -104,7 +104,12 @@ void
 sync_push_from(struct sync *sync, struct sync_peer *peer, uint64_t sequence)
 {
 	struct push *push = &peer->push;
+	uint64_t first = sync_waits_first(sync);
 
+	/* What a write waits for must be acknowledged, whether a comparison has
+	 * shown meanwhile that it is there or not. */
+	if (sequence >= first)
+		sequence = first - 1;
 	/* A batch under way, should its answer come, is not what was asked. */
 	push->id = 0;
 	push->retried = NULL;

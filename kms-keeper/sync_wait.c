@@ -112,6 +112,19 @@ sync_waits_acknowledged(struct sync *sync, struct sync_peer *peer)
 	}
 }
 
+uint64_t
+sync_waits_first(const struct sync *sync)
+{
+	uint64_t first = UINT64_MAX;
+	const struct sync_wait *wait;
+
+	TAILQ_FOREACH (wait, &sync->waits, link) {
+		if (wait->sequence < first)
+			first = wait->sequence;
+	}
+	return first;
+}
+
 /* ---- values that were evicted -------------------------------------------- */
 
 static struct sync_peer *

@@ -362,6 +362,28 @@ test_a_cut_loses_nothing(void **state)
 	cluster_free(c);
 }
 
+/* Whenever it is written while nodes meet and compare: the others hold it at
+ * once, and the write hears of it. */
+static void
+test_min_replicas_at_first(void **state)
+{
+	(void)state;
+	for (int64_t ms = 1; ms < 400; ms++) {
+		struct cluster *c = cluster_new(3);
+		struct member *m = &c->member[0];
+
+		put(c, 0, "b", "v:0");
+		pass(c, ms);
+		put(c, 0, "a", "v:1");
+		assert_int_equal(
+		    sync_wait(m->sync, 1, "a", 1, 2, m, rig_time(c->ms)), 0);
+		pass(c, 100);
+		assert_int_equal(m->done, 1);
+		assert_int_equal(m->copies, 2);
+		cluster_free(c);
+	}
+}
+
 /* Who calls is there: it is not waited for until the next try. */
 static void
 test_who_calls_is_tried(void **state)
@@ -1279,6 +1301,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_write_arrives_within_50_ms),
 		cmocka_unit_test(test_a_cut_loses_nothing),
+		cmocka_unit_test(test_min_replicas_at_first),
 		cmocka_unit_test(test_who_calls_is_tried),
 		cmocka_unit_test(test_min_replicas),
 		cmocka_unit_test(test_rejected_records_are_split_off),
