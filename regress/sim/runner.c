@@ -1,5 +1,6 @@
 #include "regress/sim/runner.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -70,13 +71,21 @@ one_seed(const struct options *o, uint64_t seed, struct total *total)
 		total->failed++;
 }
 
+static void
+give_up(const struct options *o, const char *what)
+{
+	(void)fprintf(stderr, "%s: %s: %s\n", o->kind->name, what,
+	    strerror(errno));
+	exit(1);
+}
+
 static struct total
 work(const struct options *o, unsigned int job)
 {
 	struct total total = { 0 };
 
-	if (o->kind->init != NULL && o->kind->init() != 0)
-		exit(1);
+	if (o->kind->init() != 0)
+		give_up(o, "init");
 	for (uint64_t n = job; o->forever || n < o->seeds; n += o->jobs) {
 		one_seed(o, o->from + n, &total);
 		if (o->forever && total.failed > 0)
@@ -106,10 +115,11 @@ run_jobs(const struct options *o)
 
 	for (unsigned int job = 0; job < o->jobs; job++) {
 		if (pipe(ends[job]) != 0)
-			exit(1);
+			give_up(o, "pipe");
 		switch (fork()) {
 		case -1:
-			exit(1);
+			give_up(o, "fork");
+			break;
 		case 0:
 			part = work(o, job);
 			if (write(ends[job][1], &part, sizeof(part)) !=

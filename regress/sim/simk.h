@@ -44,8 +44,8 @@
 #define TICK_MS 100
 #define NODE_TICK_MS 4000
 #define CACHE_TTL_MS 15000
-#define MEMBERSHIP_MS 40000
-#define WIPE_MS 60000
+#define MEMBERSHIP_MS 25000
+#define WIPE_MS 120000
 #define REPLICA_MS 2000
 #define MAX_NONCES 256
 #define MAX_APP_STORAGE 65536
@@ -168,6 +168,7 @@ struct node {
 	int64_t skew_ms;       /* wall clock against the world's */
 	int64_t wake_ms;       /* when keeper_wake is due, 0: not */
 	int64_t chain_down_ms; /* kms-chain rpc answers nothing until then */
+	int64_t kept_ms;       /* since when it holds what it should wipe */
 	int64_t peer_down_ms;  /* likewise kms-chain peer */
 	int64_t wrong_ms;      /* when it last got a wrong answer */
 	size_t posts;	       /* calls of it under way */

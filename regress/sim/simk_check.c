@@ -9,7 +9,8 @@
 
 /* How old a fact of the chain may be that a node still goes by: the age of its
  * membership, and how long reading one may take. */
-#define BELIEVED_MS (MEMBERSHIP_MS + 40000)
+#define BELIEVED_MS (MEMBERSHIP_MS + 32000)
+#define KEPT_MS 90000
 #define FINAL_RECENT 12 /* blocks */
 #define SYNC_MEMORY_MAX (8u << 20)
 
@@ -205,6 +206,27 @@ check_serving(struct world *world, unsigned int i)
 		    i, since);
 }
 
+/* What is final takes its secret from a node soon, if it can read the chain;
+ * but nothing while only its version is revoked, which may be a mistake. */
+static void
+check_kept(struct world *world, unsigned int i)
+{
+	struct node *node = &world->nodes[i];
+	const struct block *final = simk_block(world, world->chain.final);
+
+	if (!node->installed || world->profile.no_final ||
+	    node->chain_down_ms > world->now_ms ||
+	    world->chain.final <= node->installed_block ||
+	    final->version[i % 2] == VERSION_REVOKED ||
+	    !is_contrary(final, i, &node->master_hash))
+		node->kept_ms = world->now_ms;
+	if (world->now_ms - node->kept_ms > KEPT_MS)
+		simk_fail(world,
+		    "kept: node %u holds a secret that a final block takes "
+		    "from it",
+		    i);
+}
+
 void
 simk_check_given(struct world *world, unsigned int i,
     const struct p384_point *other, bool offer)
@@ -281,6 +303,7 @@ simk_check_node(struct world *world, unsigned int node)
 		check_master(world, node);
 		if (!world->nodes[node].stranger)
 			check_serving(world, node);
+		check_kept(world, node);
 	}
 	if (world->events % 8 == 0)
 		check_memory(world, node);

@@ -195,7 +195,7 @@ simk_start(struct world *world, unsigned int i)
 	node->alive = true;
 	node->wake_ms = 0;
 	node->installed = node->has_candidate = false;
-	node->lost_ms = world->now_ms;
+	node->lost_ms = node->kept_ms = world->now_ms;
 	if (keeper_new(&node->config, &ops, node->identity, simk_time(world, i),
 		&node->keeper) != 0) {
 		simk_fail(world, "memory: node %u cannot start", i);

@@ -23,7 +23,7 @@ choose(struct world *world, unsigned int nodes)
 	p->wrong = !quorum && simk_chance(world, 400);
 	p->no_final = simk_chance(world, 150) && !p->wrong;
 	p->reorganises = simk_chance(world, 500);
-	p->resets = simk_chance(world, 250);
+	p->resets = simk_chance(world, 350);
 	p->revokes = simk_chance(world, 400);
 	p->joins = simk_chance(world, 250);
 	p->crashes = simk_chance(world, 500);
@@ -37,7 +37,9 @@ choose(struct world *world, unsigned int nodes)
 	p->loss = (unsigned int)simk_below(world, 100);
 	p->delay_ms = 2 + (int64_t)simk_below(world, 200);
 	p->chaos_ms = 60000 + (int64_t)simk_below(world, 120000);
-	p->final_depth = 4 + (unsigned int)simk_below(world, 8);
+	p->final_depth = simk_chance(world, 150)
+	    ? 30
+	    : 4 + (unsigned int)simk_below(world, 8);
 }
 
 static void
@@ -142,7 +144,7 @@ static void
 outage(struct world *world, unsigned int i)
 {
 	struct node *node = &world->nodes[i];
-	int64_t until = world->now_ms + (int64_t)simk_below(world, 60000);
+	int64_t until = world->now_ms + (int64_t)simk_below(world, 120000);
 
 	if (!node->alive)
 		return;
