@@ -74,8 +74,8 @@ one_seed(const struct options *o, uint64_t seed, struct total *total)
 static void
 give_up(const struct options *o, const char *what)
 {
-	(void)fprintf(stderr, "%s: %s: %s\n", o->kind->name, what,
-	    strerror(errno));
+	(void)fprintf(
+	    stderr, "%s: %s: %s\n", o->kind->name, what, strerror(errno));
 	exit(1);
 }
 
