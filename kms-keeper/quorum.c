@@ -261,7 +261,8 @@ ask_lower(struct group *group)
 	size_t count = answered(group);
 	uint64_t top;
 
-	if (count < group->need)
+	/* A receipt is of the block that it names. */
+	if (count < group->need || group->question.kind == REGISTRY_RECEIPT)
 		return false;
 	top = nth_head(group, group->need);
 	/* One that is far behind must not set the block, if others come. */

@@ -64,9 +64,15 @@ vote_of(const struct registry_answer *answer)
 		add_number(&k, answer->kms_app_id);
 		keccak256_update(&k, answer->hash.bytes, ETH_WORD_LEN);
 		break;
+	case REGISTRY_RECEIPT:
+		/* At the block it was mined in, or at none. */
+		vote.block = answer->mined ? answer->block : 0;
+		vote.block_time = 0;
+		add_number(&k, answer->mined);
+		add_number(&k, answer->tx_status);
+		break;
 	case REGISTRY_TX_INPUTS:
 	case REGISTRY_SEND:
-	case REGISTRY_RECEIPT:
 		break; /* the first answer counts */
 	}
 	keccak256_final(&k, vote.facts);
@@ -190,10 +196,13 @@ say_supporters(
 		say(text, "%s%zu", before, i + 1);
 		before = " and ";
 	}
-	say(text,
-	    count > 1 ? " agree at block %" PRIu64
-		      : " answers at block %" PRIu64,
-	    best->block);
+	if (group->question.kind == REGISTRY_RECEIPT && best->block == 0)
+		say(text, count > 1 ? " know no receipt" : " knows no receipt");
+	else
+		say(text,
+		    count > 1 ? " agree at block %" PRIu64
+			      : " answers at block %" PRIu64,
+		    best->block);
 }
 
 static const struct vote *
@@ -232,6 +241,9 @@ say_seat(struct text *text, const struct seat *seat, const struct vote *best)
 	else if (seat->failure != 0)
 		say(text, "rpc-url %zu at block %" PRIu64 ": %s", number,
 		    seat->votes[0].block, seat->text);
+	else if (seat->group->question.kind == REGISTRY_RECEIPT &&
+	    seat->votes[0].block == 0)
+		say(text, "rpc-url %zu knows no receipt", number);
 	else
 		say(text, "rpc-url %zu is at block %" PRIu64, number,
 		    seat->votes[0].block);
@@ -274,7 +286,10 @@ quorum_warn_of(const struct seat *seat)
 	char line[256];
 	struct text text = { line, sizeof(line), 0 };
 
-	if (group->need < 2 || seat->vote_count == 0)
+	/* Who knows no receipt yet is no liar. */
+	if (group->need < 2 || seat->vote_count == 0 ||
+	    (group->question.kind == REGISTRY_RECEIPT &&
+		seat->votes[0].block != agreed))
 		return;
 	own = seat->votes[0].block;
 	if (!say_difference(&text, seat, &group->agreed)) {

@@ -134,7 +134,9 @@ registry_ask(struct registry *registry,
 		return registry_ask_one(registry, question, now, done, arg);
 	all = (1U << registry->endpoints) - 1;
 	mask = trusted(registry, now);
-	if (registry->need > 1 && needs_agreement(question->kind))
+	if (registry->need > 1 &&
+	    (needs_agreement(question->kind) ||
+		question->kind == REGISTRY_RECEIPT))
 		return quorum_ask(registry->quorum, question, all,
 		    registry->need, now, done, arg);
 	if (registry->need > 1 && question->kind == REGISTRY_SEND)

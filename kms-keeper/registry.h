@@ -135,11 +135,11 @@ void registry_forgive(struct registry *registry);
  * Ask. done is called exactly once, never from within, unless this returns
  * an error: KMS_EBUSY, KMS_ENOMEM, or what ask said.
  *
- * A question to MSG_ENDPOINT_ANY: with a quorum above 1, INSTANCE, MEMBERS and
- * HASH go to every endpoint and are answered by what so many agree on, SEND
- * goes to every endpoint and the first acceptance counts; everything else goes
- * to one of kms-chain's choice, or while some are distrusted to the others,
- * where the first answer counts.
+ * A question to MSG_ENDPOINT_ANY: with a quorum above 1, INSTANCE, MEMBERS,
+ * HASH and RECEIPT go to every endpoint and are answered by what so many agree
+ * on, SEND goes to every endpoint and the first acceptance counts; everything
+ * else goes to one of kms-chain's choice, or while some are distrusted to the
+ * others, where the first answer counts.
  */
 int registry_ask(struct registry *registry,
     const struct registry_question *question, struct kms_time now,

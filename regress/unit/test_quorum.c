@@ -488,12 +488,67 @@ sending(void **state)
 	assert_int_equal(r.failure, CHAIN_ERROR_REFUSED);
 	text_has(&r, "rpc-url 1: nonce too low, rpc-url 2: nonce too low");
 	/* The rest goes to one of kms-chain's choice. */
-	question.kind = REGISTRY_RECEIPT;
-	ask(&question, &r, 0);
-	assert_int_equal(rig.queue[0].q.endpoint, MSG_ENDPOINT_ANY);
 	question.kind = REGISTRY_TX_INPUTS;
 	ask(&question, &r, 0);
-	assert_int_equal(rig.queued, 2);
+	assert_int_equal(rig.queue[0].q.endpoint, MSG_ENDPOINT_ANY);
+	assert_int_equal(rig.queued, 1);
+}
+
+/* Of a receipt: block 0 is none; status 1 is success. */
+static void
+shows(unsigned int endpoint, uint64_t block, uint64_t status)
+{
+	struct rig_question question = take(endpoint);
+
+	memset(&made, 0, sizeof(made));
+	made.kind = REGISTRY_RECEIPT;
+	made.endpoint = endpoint;
+	made.mined = block != 0;
+	made.block = block;
+	made.tx_status = status;
+	registry_answered(rig.registry, question.id, 0, &made);
+}
+
+/* That a transaction is mined, or reverted, no single endpoint can say. */
+static void
+receipts(void **state)
+{
+	struct registry_question question = { .kind = REGISTRY_RECEIPT,
+		.endpoint = MSG_ENDPOINT_ANY };
+	struct result r = { 0 };
+
+	(void)state;
+	ask(&question, &r, 0);
+	assert_int_equal(rig.queued, 3);
+	shows(0, 100, 0);
+	shows(1, 0, 0);
+	assert_int_equal(r.calls, 0);
+	shows(2, 0, 0);
+	assert_int_equal(r.error, 0);
+	assert_int_equal(r.block, 0);
+	assert_int_equal(warnings, 0);
+	/* One has not heard of it yet. */
+	memset(&r, 0, sizeof(r));
+	ask(&question, &r, 0);
+	shows(2, 100, 1);
+	shows(0, 0, 0);
+	assert_int_equal(r.calls, 0);
+	shows(1, 100, 1);
+	assert_int_equal(r.error, 0);
+	assert_int_equal(r.block, 100);
+	assert_int_equal(warnings, 0);
+	/* No two say the same. */
+	memset(&r, 0, sizeof(r));
+	ask(&question, &r, 0);
+	shows(0, 100, 1);
+	shows(1, 100, 0);
+	shows(2, 0, 0);
+	pass(QUORUM_PATIENCE_MS + 100);
+	assert_int_equal(r.calls, 1);
+	assert_int_equal(r.error, KMS_EUNAVAIL);
+	assert_int_equal(rig.queued, 0);
+	text_has(&r, "rpc-url 2 reports another receipt at block 100");
+	text_has(&r, "rpc-url 3 knows no receipt");
 }
 
 /* With a quorum of one an endpoint that is not believed is left out. */
@@ -762,6 +817,7 @@ main(void)
 		TEST(silence),
 		TEST(refusals),
 		TEST(sending),
+		TEST(receipts),
 		TEST(distrust),
 		TEST(room),
 		TEST(lost_channel),
