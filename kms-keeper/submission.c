@@ -222,8 +222,10 @@ on_inputs(void *arg, int error, const struct registry_answer *inputs)
 		return;
 	}
 	memcpy(transaction.secret_hash, s->secret_hash.bytes, ETH_WORD_LEN);
-	transaction.nonce =
-	    s->replacing ? s->transaction.nonce : inputs->nonce_pending;
+	transaction.nonce = inputs->nonce_pending;
+	/* One that was told too high a nonce would wait for ever. */
+	if (s->replacing && transaction.nonce > s->transaction.nonce)
+		transaction.nonce = s->transaction.nonce;
 	if (set_fees(s, inputs, &transaction) != 0) {
 		trouble(s,
 		    "fees beyond the limit of %" PRIu64

@@ -365,6 +365,32 @@ stuck(void **state)
 	assert_memory_equal(first.bytes, second.bytes, 32);
 }
 
+/* One endpoint's word for the nonce was wrong: with a gap before it nothing is
+ * ever mined. */
+static void
+nonce_too_high(void **state)
+{
+	struct eth_word hash;
+	struct eip1559 a;
+
+	(void)state;
+	rig.nonce_pending = rig.nonce_latest = 7;
+	run(3000);
+	a = sent_transaction(&hash);
+	assert_int_equal(a.nonce, 7);
+	rig.nonce_pending = rig.nonce_latest = 5;
+	run(65000);
+	assert_int_equal(rig.sent, 2);
+	a = sent_transaction(&hash);
+	assert_int_equal(a.nonce, 5);
+	/* That one waits, and the one behind it. */
+	rig.nonce_pending = 8;
+	run(65000);
+	assert_int_equal(rig.sent, 3);
+	a = sent_transaction(&hash);
+	assert_int_equal(a.nonce, 5);
+}
+
 static void
 sending_fails(void **state)
 {
@@ -889,6 +915,7 @@ main(void)
 		TEST(no_funds),
 		TEST(wrong_chain_for_the_transaction),
 		TEST(stuck),
+		TEST(nonce_too_high),
 		TEST(sending_fails),
 		TEST(others_hash),
 		TEST(configuration_mismatches),
