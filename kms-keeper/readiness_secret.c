@@ -88,7 +88,9 @@ wipe_master(struct readiness *r, const char *why, const struct eth_word *final)
 	if (final != NULL) {
 		handover_drop_offer(r->handover, &r->master_hash);
 	} else {
-		drop_candidate(r);
+		/* A transaction that may still be mined would need it. */
+		if (!submission_open(r->submission))
+			drop_candidate(r);
 		handover_drop_offers(r->handover, NULL);
 	}
 	r->hooks.wiped(r->hooks.arg);
@@ -158,11 +160,10 @@ contrary_is_final(
 {
 	if (r->contrary == CONTRARY_RACE) {
 		race_is_final(r, why, final);
-	} else if (!submission_open(r->submission)) {
+	} else if (!submission_needs(r->submission, &r->master_hash)) {
 		wipe_master(r, why, final);
 		return;
 	}
-	/* A transaction that may still be mined would need the secret. */
 	readiness_tick_done(r, (int64_t)r->config->node_tick);
 }
 

@@ -67,6 +67,13 @@ submission_open(const struct submission *s)
 }
 
 bool
+submission_needs(const struct submission *s, const struct eth_word *hash)
+{
+	return submission_open(s) &&
+	    memcmp(hash->bytes, s->secret_hash.bytes, ETH_WORD_LEN) == 0;
+}
+
+bool
 submission_awaits(
     const struct submission *s, const struct eth_word *hash, uint64_t block)
 {

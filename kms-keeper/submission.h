@@ -54,8 +54,12 @@ void submission_tick(struct submission *submission, struct kms_time now);
 
 enum submission_state submission_state(const struct submission *submission);
 
-/* 1 while a transaction for this hash may still be mined. */
+/* 1 while a transaction may still be mined. */
 bool submission_open(const struct submission *submission);
+
+/* The same for this hash alone. */
+bool submission_needs(
+    const struct submission *submission, const struct eth_word *hash);
 
 /* Was the transaction for this hash mined above the block that was read? Then
  * there is nothing to do but wait for confirmations. */

@@ -233,6 +233,26 @@ leftovers_go(void **state)
 	}
 }
 
+/* A transaction that may still be mined keeps the secret that it is for, and no
+ * other. */
+static void
+open_transactions(void **state)
+{
+	struct eth_word another = { { 0xaa } };
+	size_t winner;
+
+	(void)state;
+	for (size_t i = 0; i < NODES; i++)
+		nodes[i].rig.stall = 1U << REGISTRY_RECEIPT;
+	winner = become_ready();
+	set_hash(&another);
+	run(31000);
+	finalize();
+	run(65000);
+	for (size_t i = 0; i < NODES; i++)
+		assert_int_equal(nodes[i].wiped, i != winner);
+}
+
 /* After a reset that is final the secret that served is nowhere any more, in
  * an offer neither. */
 static void
@@ -594,6 +614,7 @@ main(void)
 		TEST(reset_is_final_and_candidate_mined),
 		TEST(another_is_final_and_candidate_mined),
 		TEST(leftovers_go),
+		TEST(open_transactions),
 		TEST(reset),
 		TEST(contrary_stops_serving),
 		TEST(contrary_hash_stops_at_once),
