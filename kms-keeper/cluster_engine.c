@@ -288,10 +288,15 @@ cluster_engine_run(struct cluster *cluster)
 	struct keeper *k = cluster->keeper;
 	int64_t next;
 
-	/* A contrary fact locks the secret: the store rests, too. */
-	if (cluster->sync == NULL || cluster_sync_key(cluster) == NULL)
+	if (cluster->sync == NULL)
 		return;
 	tell_unsent(cluster);
+	/* A contrary fact locks the secret: the store rests, too. Who waits is
+	 * told in time all the same. */
+	if (cluster_sync_key(cluster) == NULL) {
+		sync_waits_tick(cluster->sync, cluster->now);
+		return;
+	}
 	sync_tick(cluster->sync, cluster->now);
 	/* What is due again at once waits for something else. */
 	next = sync_next(cluster->sync, cluster->now);

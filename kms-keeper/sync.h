@@ -104,6 +104,9 @@ void sync_greet(struct sync *sync, const char *wallet, struct kms_time now);
 /* Do what is due. */
 void sync_tick(struct sync *sync, struct kms_time now);
 
+/* Of that only this: tell those whose wait (below) is over. */
+void sync_waits_tick(struct sync *sync, struct kms_time now);
+
 /* Milliseconds until sync_tick has work, at most 1000. */
 int64_t sync_next(const struct sync *sync, struct kms_time now);
 

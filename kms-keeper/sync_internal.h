@@ -323,7 +323,6 @@ struct store_merge_result sync_merge(struct sync *sync, uint64_t app_id,
 void sync_waits_acknowledged(struct sync *sync, struct sync_peer *peer);
 /* The lowest sequence that a write waits for; UINT64_MAX: none waits. */
 uint64_t sync_waits_first(const struct sync *sync);
-void sync_waits_tick(struct sync *sync, struct kms_time now);
 void sync_waits_free(struct sync *sync);
 bool sync_fetch_answer(struct sync *sync, uint64_t id,
     const struct sync_outcome *outcome, struct kms_time now);

@@ -1,4 +1,5 @@
 /* Requests that wait, come in pieces, are too many or end early. */
+#include "kms-keeper/authz.h"
 #include "regress/unit/keeper_core.h"
 
 static void
@@ -360,6 +361,42 @@ rate(void **state)
 	json_decref(call(METHOD_GET, "/kms/data", NULL, true));
 }
 
+/* A write waits for a replica when the secret is locked: it hears of it in time
+ * all the same. */
+static void
+locked_while_it_waits(void **state)
+{
+	struct client peer;
+	json_t *object;
+
+	(void)state;
+	client_init(&peer, &rig, 9);
+	(void)rig_add_instance(
+	    &rig, RIG_KMS_APP, &peer.wallet, p384_key_point(peer.tee));
+	rig.members[rig.member_count++] = peer.wallet;
+	rig.config.node_tick = 1000;
+	rig.config.replica_timeout = 5000;
+	rig.config.sync_batch = 500;
+	rig.config.sync_interval = 10000;
+	run(10000);
+	set_hash();
+	run(3000);
+	make(METHOD_PUT, "/kms/data",
+	    "{\"key\":\"a\",\"value\":\"\",\"min_replicas\":1}", true);
+	send_it();
+	rig_pump(&rig);
+	assert_int_equal(reply.calls, 0);
+	rig.instances[0].version_status = VERSION_REVOKED;
+	run(3000);
+	assert_null(readiness_secret(k->readiness));
+	assert_int_equal(reply.calls, 0);
+	run(3000);
+	object = open_reply(true);
+	assert_true(json_is_false(json_object_get(object, "replicas_met")));
+	json_decref(object);
+	client_free(&peer);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int
@@ -378,6 +415,8 @@ main(void)
 		TEST(bounds),
 		TEST(wiped_for_good),
 		TEST(rate),
+		cmocka_unit_test_setup_teardown(
+		    locked_while_it_waits, begin_unready, end),
 	};
 
 	return cmocka_run_group_tests(tests, rig_setup, rig_teardown);
