@@ -212,13 +212,16 @@ static void
 check_kept(struct world *world, unsigned int i)
 {
 	struct node *node = &world->nodes[i];
-	const struct block *final = simk_block(world, world->chain.final);
+	const struct block *head = simk_block(world, world->chain.head);
 
-	if (!node->installed || world->profile.no_final ||
+	if (!node->installed || !is_contrary(head, i, &node->master_hash))
+		node->contrary_block = 0;
+	else if (node->contrary_block == 0)
+		node->contrary_block = world->chain.head + 2;
+	if (node->contrary_block == 0 || world->profile.no_final ||
 	    node->chain_down_ms > world->now_ms ||
-	    world->chain.final <= node->installed_block ||
-	    final->version[i % 2] == VERSION_REVOKED ||
-	    !is_contrary(final, i, &node->master_hash))
+	    world->chain.final <= node->contrary_block ||
+	    head->version[i % 2] == VERSION_REVOKED)
 		node->kept_ms = world->now_ms;
 	if (world->now_ms - node->kept_ms > KEPT_MS)
 		simk_fail(world,
