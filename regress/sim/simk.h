@@ -170,10 +170,11 @@ struct node {
 	int64_t chain_down_ms;	 /* kms-chain rpc answers nothing until then */
 	int64_t kept_ms;	 /* since when it holds what it should wipe */
 	uint64_t contrary_block; /* since when the chain is against it */
-	int64_t peer_down_ms;	 /* likewise kms-chain peer */
-	int64_t wrong_ms;	 /* when it last got a wrong answer */
-	size_t posts;		 /* calls of it under way */
-	int64_t second;		 /* of the world's time, and wakes in it */
+	int64_t contrary_ms, contrary_seen_ms; /* the same as times */
+	int64_t peer_down_ms;		       /* likewise kms-chain peer */
+	int64_t wrong_ms; /* when it last got a wrong answer */
+	size_t posts;	  /* calls of it under way */
+	int64_t second;	  /* of the world's time, and wakes in it */
 	unsigned int wakes;
 
 	/* what the checkers saw last */

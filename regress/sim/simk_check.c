@@ -11,6 +11,7 @@
  * membership, and how long reading one may take. */
 #define BELIEVED_MS (MEMBERSHIP_MS + 32000)
 #define KEPT_MS 90000
+#define MOMENT_MS 20000
 #define FINAL_RECENT 12 /* blocks */
 #define SYNC_MEMORY_MAX (8u << 20)
 
@@ -37,24 +38,29 @@ is_contrary(
 	    block->status[node] != INSTANCE_ACTIVE;
 }
 
-/* For as long as wipe-confirmations, but for what it takes to notice? */
+/* For as long as wipe-confirmations, but for what it takes to notice? What the
+ * chain shows for a moment nobody need see. */
 static bool
-stood_long(struct world *world, unsigned int node, const struct eth_word *hash)
+stood_long(const struct world *world, const struct node *node)
 {
-	int64_t now_s = (WALL0 + world->now_ms) / 1000;
-	int64_t from_s = now_s - (WIPE_MS - 15000) / 1000;
+	return node->contrary_ms != 0 &&
+	    world->now_ms - node->contrary_ms >= WIPE_MS - MOMENT_MS;
+}
 
-	for (uint64_t n = world->chain.head; n > BLOCK0; n--) {
-		const struct block *block = simk_block(world, n);
+static void
+note_contrary(struct world *world, unsigned int i)
+{
+	struct node *node = &world->nodes[i];
+	const struct block *head = simk_block(world, world->chain.head);
 
-		if (block->time_s > now_s - 20)
-			continue;
-		if (!is_contrary(block, node, hash))
-			return false;
-		if (block->time_s < from_s)
-			return true;
+	if (node->installed && is_contrary(head, i, &node->master_hash)) {
+		if (node->contrary_ms == 0)
+			node->contrary_ms = world->now_ms;
+		node->contrary_seen_ms = world->now_ms;
+	} else if (!node->installed ||
+	    world->now_ms - node->contrary_seen_ms > MOMENT_MS) {
+		node->contrary_ms = 0;
 	}
-	return false;
 }
 
 static bool
@@ -64,7 +70,7 @@ may_wipe(struct world *world, unsigned int i)
 	uint64_t final = world->chain.final;
 
 	if (world->profile.no_final)
-		return stood_long(world, i, &node->master_hash);
+		return stood_long(world, node);
 	for (uint64_t n = final;
 	     n > node->installed_block && n + FINAL_RECENT > final; n--)
 		if (is_contrary(simk_block(world, n), i, &node->master_hash))
@@ -302,6 +308,7 @@ simk_check_node(struct world *world, unsigned int node)
 {
 	/* One that has turned has none but the chain's to lose. */
 	if (!world->nodes[node].hostile) {
+		note_contrary(world, node);
 		check_candidate(world, node);
 		check_master(world, node);
 		if (!world->nodes[node].stranger)
