@@ -83,8 +83,8 @@ struct readiness {
 
 	enum contrary contrary;
 	uint64_t contrary_block;   /* where it was first seen */
+	bool contrary_open;	   /* a transaction was open then */
 	int64_t contrary_since_ms; /* boot time */
-	uint64_t final_block;
 
 	char reason[512];
 	bool ready;

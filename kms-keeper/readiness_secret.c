@@ -145,7 +145,9 @@ race_is_final(
 {
 	bool ours = r->installed && same_hash(final, &r->master_hash);
 
-	if (r->has_candidate && !submission_open(r->submission) &&
+	/* One that was open has ended since, in a block that is not final. */
+	if (r->has_candidate && !r->contrary_open &&
+	    !submission_open(r->submission) &&
 	    !same_hash(final, &r->candidate_hash)) {
 		log_info("dropping the candidate secret: %s", why);
 		drop_candidate(r);
@@ -251,6 +253,10 @@ readiness_check_finality(struct readiness *r, enum contrary contrary)
 	if (r->contrary != contrary) {
 		r->contrary = contrary;
 		r->contrary_block = r->block;
+		r->contrary_open = submission_open(r->submission);
+		if (contrary == CONTRARY_RACE &&
+		    submission_block(r->submission) > r->block)
+			r->contrary_block = submission_block(r->submission);
 		r->contrary_since_ms = r->now.boot_ms;
 	}
 	readiness_ask(r, STEP_FINAL_HASH, &question, on_final_hash, r);

@@ -73,6 +73,12 @@ submission_needs(const struct submission *s, const struct eth_word *hash)
 	    memcmp(hash->bytes, s->secret_hash.bytes, ETH_WORD_LEN) == 0;
 }
 
+uint64_t
+submission_block(const struct submission *s)
+{
+	return s->mined_block;
+}
+
 bool
 submission_awaits(
     const struct submission *s, const struct eth_word *hash, uint64_t block)

@@ -284,6 +284,29 @@ race_lost_for_good(void **state)
 	unavailable_for("no peer has handed it over");
 }
 
+/* Our transaction was reverted in a block that is not final yet: in another
+ * order of those it may set the hash. */
+static void
+race_lost_not_for_good(void **state)
+{
+	struct eth_word ours;
+
+	(void)state;
+	run(3000);
+	(void)sent_transaction(&ours);
+	rig.hash.bytes[0] = 0xaa;
+	rig.mined = true;
+	rig.tx_status = 0;
+	rig.mined_block = rig.head + 20;
+	run(5000);
+	rig.final_block = rig.head + 10;
+	rig.final_hash = rig.hash;
+	run(40000);
+	rig.hash = ours;
+	run(40000);
+	assert_non_null(readiness_master(r));
+}
+
 /* What was not sent yet is not sent when the hash is there. */
 static void
 race_lost_before_sending(void **state)
@@ -911,6 +934,7 @@ main(void)
 		TEST(race_lost),
 		TEST(race_lost_then_won),
 		TEST(race_lost_for_good),
+		TEST(race_lost_not_for_good),
 		TEST(race_lost_before_sending),
 		TEST(no_funds),
 		TEST(wrong_chain_for_the_transaction),
