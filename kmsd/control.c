@@ -290,11 +290,14 @@ on_connection(uv_stream_t *stream, int status)
 
 /* ---- what the keeper says ------------------------------------------------ */
 
+/* Who waits for this; 0 is the number of those who wait for nothing. */
 static struct session *
 session_find(struct control *control, uint64_t id)
 {
 	struct session *session;
 
+	if (id == 0)
+		return NULL;
 	TAILQ_FOREACH (session, &control->sessions, link) {
 		if (session->id == id)
 			return session;
