@@ -27,17 +27,40 @@ digit_to_nibble(char c, unsigned int *bad)
 	return (number & (0U - is_number)) | ((letter + 10) & (0U - is_letter));
 }
 
+#define EACH(byte) (UINT64_C(0x0101010101010101) * (byte))
+
+/* Four bytes as eight digits. */
+static void
+encode_four(const uint8_t data[4], char *out)
+{
+	uint64_t word, digits;
+	uint32_t bytes;
+
+	memcpy(&bytes, data, sizeof(bytes));
+	word = le32toh(bytes);
+	word = (word | word << 16) & UINT64_C(0x0000ffff0000ffff);
+	word = (word | word << 8) & UINT64_C(0x00ff00ff00ff00ff);
+	digits = (word >> 4 | word << 8) & EACH(0x0f);
+	/* 10 to 15 are those that 6 more make 16 or more. */
+	digits +=
+	    EACH('0') + ((digits + EACH(6)) >> 4 & EACH(1)) * ('a' - '0' - 10);
+	digits = htole64(digits);
+	memcpy(out, &digits, sizeof(digits));
+}
+
 void
 hex_encode(const uint8_t *data, size_t len, char *out)
 {
-	for (size_t i = 0; i < len; i++) {
+	size_t i = 0;
+
+	for (; len - i >= 4; i += 4)
+		encode_four(data + i, out + 2 * i);
+	for (; i < len; i++) {
 		out[2 * i] = nibble_to_digit(data[i] >> 4);
 		out[2 * i + 1] = nibble_to_digit(data[i] & 15U);
 	}
 	out[2 * len] = '\0';
 }
-
-#define EACH(byte) (UINT64_C(0x0101010101010101) * (byte))
 
 /* The high bit of each byte (all below 0x80) that is at least n. */
 static uint64_t
