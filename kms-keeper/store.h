@@ -300,8 +300,9 @@ void store_cursor_close(struct store_cursor *cursor);
 bool store_cursor_next(struct store_cursor *cursor, struct kms_time now,
     struct store_record *record);
 
-/* What store_cursor_next would return, without going on. */
-bool store_cursor_peek(const struct store_cursor *cursor, struct kms_time now,
+/* What store_cursor_next would return, without going on; O(1) but for the first
+ * time after the end was reached. */
+bool store_cursor_peek(struct store_cursor *cursor, struct kms_time now,
     struct store_record *record);
 
 /*

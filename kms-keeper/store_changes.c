@@ -62,17 +62,19 @@ store_cursor_close(struct store_cursor *cursor)
 	cursor->store = NULL;
 }
 
+/* From the end, where there was none, it is found once only: a peer that is
+ * away has its cursor there while the changes grow. */
 static struct record *
-cursor_record(const struct store_cursor *cursor)
+cursor_record(struct store_cursor *cursor)
 {
-	if (cursor->at != NULL)
-		return cursor->at;
-	return first_after(cursor->store, cursor->after);
+	if (cursor->at == NULL)
+		cursor_stand(cursor, first_after(cursor->store, cursor->after));
+	return cursor->at;
 }
 
 bool
-store_cursor_peek(const struct store_cursor *cursor, struct kms_time now,
-    struct store_record *view)
+store_cursor_peek(
+    struct store_cursor *cursor, struct kms_time now, struct store_record *view)
 {
 	const struct record *record = cursor_record(cursor);
 

@@ -541,7 +541,7 @@ earlier(int64_t a, int64_t b)
 int64_t
 sync_next(const struct sync *sync, struct kms_time now)
 {
-	const struct sync_peer *peer;
+	struct sync_peer *peer;
 	const struct sync_wait *wait;
 	const struct sync_fetch *fetch;
 	bool may_start = repair_may_start(sync, now);

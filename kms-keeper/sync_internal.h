@@ -338,7 +338,7 @@ void sync_push_tick(
 void sync_push_answer(struct sync *sync, struct sync_peer *peer,
     const struct sync_outcome *outcome, struct kms_time now);
 int64_t sync_push_next(
-    const struct sync *sync, const struct sync_peer *peer, struct kms_time now);
+    const struct sync *sync, struct sync_peer *peer, struct kms_time now);
 /* Start again behind this sequence. */
 void sync_push_from(
     struct sync *sync, struct sync_peer *peer, uint64_t sequence);

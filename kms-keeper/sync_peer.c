@@ -359,7 +359,7 @@ refused_keep(struct sync_peer *peer, const char *why, struct kms_time now)
 }
 
 static bool
-has_work(const struct sync_peer *peer)
+has_work(struct sync_peer *peer)
 {
 	/* The time does not matter: whether there is a record does. */
 	static const struct kms_time any;
@@ -436,7 +436,7 @@ ready_ms(const struct sync_peer *peer)
 
 int64_t
 sync_push_next(
-    const struct sync *sync, const struct sync_peer *peer, struct kms_time now)
+    const struct sync *sync, struct sync_peer *peer, struct kms_time now)
 {
 	const struct push *push = &peer->push;
 	const struct refused *refused = TAILQ_FIRST(&push->refused);

@@ -571,6 +571,38 @@ test_cursors_visit_changes_in_order(void **state)
 	store_free(store);
 }
 
+/* One at the end does not look for its place again at every question: it would
+ * pass all that has changed meanwhile. */
+static void
+test_a_cursor_at_the_end_finds_its_place_once(void **state)
+{
+	struct store *store = new_store();
+	struct store_record record;
+	struct store_cursor cursor;
+	const struct record *place;
+
+	(void)state;
+	assert_int_equal(rig_put(store, 1, "a", "v", 0, 0), 0);
+	store_cursor_open(store, &cursor, 0);
+	assert_next(&cursor, "a");
+	assert_false(store_cursor_peek(&cursor, rig_time(0), &record));
+	assert_null(cursor.at);
+	assert_int_equal(rig_put(store, 1, "b", "v", 0, 0), 0);
+	assert_int_equal(rig_put(store, 1, "c", "v", 0, 0), 0);
+	assert_true(store_cursor_peek(&cursor, rig_time(0), &record));
+	place = cursor.at;
+	assert_non_null(place);
+	/* What it found moves on, and vanishes. */
+	assert_int_equal(rig_put(store, 1, "b", "v", 0, 0), 0);
+	assert_true(store_cursor_peek(&cursor, rig_time(0), &record));
+	assert_ptr_not_equal(cursor.at, place);
+	assert_memory_equal(record.key, "c", 1);
+	store_clear(store);
+	assert_false(store_cursor_peek(&cursor, rig_time(0), &record));
+	store_cursor_close(&cursor);
+	store_free(store);
+}
+
 static void
 test_expiry_and_eviction_are_no_changes(void **state)
 {
@@ -1194,6 +1226,7 @@ main(void)
 		cmocka_unit_test(test_the_low_mark_holds_back),
 		cmocka_unit_test(test_list),
 		cmocka_unit_test(test_cursors_visit_changes_in_order),
+		cmocka_unit_test(test_a_cursor_at_the_end_finds_its_place_once),
 		cmocka_unit_test(test_expiry_and_eviction_are_no_changes),
 		cmocka_unit_test(test_random_operations_against_a_model),
 		cmocka_unit_test(test_the_next_expiry_after_random_deletes),
