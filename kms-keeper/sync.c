@@ -396,6 +396,21 @@ update_low_mark(struct sync *sync)
 	store_set_low_mark(sync->store, low);
 }
 
+/*
+ * After a message that moved much, a rest three times as long as it took: two
+ * nodes that have a store to exchange leave most of their processors to their
+ * apps. A long way between them costs no processor, hence the limit.
+ */
+int64_t
+sync_rest_ms(size_t bytes, int64_t sent_ms, struct kms_time now)
+{
+	int64_t rest = 3 * (now.boot_ms - sent_ms);
+
+	if (bytes < SYNC_BULK_BYTES || rest < 0)
+		return 0;
+	return rest < SYNC_REST_MS ? rest : SYNC_REST_MS;
+}
+
 /* May this repair start now, with those that are under way? */
 static bool
 repair_may_start(const struct sync *sync, struct kms_time now)
@@ -523,6 +538,7 @@ sync_tick(struct sync *sync, struct kms_time now)
 	update_low_mark(sync);
 	TAILQ_FOREACH (peer, &sync->peers, link) {
 		repair_timeouts(sync, peer, now);
+		sync_repair_tick(sync, peer, now);
 		sync_push_tick(sync, peer, now);
 	}
 	repairs_tick(sync, now);
@@ -549,6 +565,9 @@ sync_next(const struct sync *sync, struct kms_time now)
 
 	TAILQ_FOREACH (peer, &sync->peers, link) {
 		next = earlier(next, sync_push_next(sync, peer, now));
+		if (sync_repair_rests(peer))
+			next =
+			    earlier(next, peer->repair.rest_ms - now.boot_ms);
 		if (peer->needs_repair && peer->repair.step == REPAIR_IDLE &&
 		    peer->kind != SYNC_KIND_UNKNOWN && may_start)
 			next = earlier(next, peer->repair.due_ms - now.boot_ms);

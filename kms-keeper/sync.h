@@ -31,6 +31,8 @@
 #define SYNC_FETCHES_MAX 256
 #define SYNC_COALESCE_MS 10 /* from a write to its push */
 #define SYNC_BATCH_BYTES 1000000
+#define SYNC_BULK_BYTES 250000 /* of a message that a rest follows */
+#define SYNC_REST_MS 75	       /* at most */
 #define SYNC_BATCH_TIMES 4 /* sync-batch, to one of ours that is far behind */
 #define SYNC_DEPLOYED_GAP_MS 3000
 

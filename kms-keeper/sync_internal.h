@@ -132,6 +132,8 @@ struct repair {
 	enum repair_step step;
 	uint64_t id; /* of the message under way */
 	int64_t sent_ms, started_ms, due_ms;
+	int64_t rest_ms; /* without a message under way: when it goes on */
+	size_t bytes;	 /* of the message */
 	unsigned int failures;
 	unsigned int passes;
 	uint64_t base;		   /* our sequence when it began */
@@ -301,6 +303,8 @@ size_t sync_items_max(const struct sync *sync);
 struct sync_peer *sync_peer_find(const struct sync *sync, const char *wallet);
 uint64_t sync_send(struct sync *sync, struct sync_peer *peer);
 int64_t sync_backoff(struct sync *sync, unsigned int failures);
+/* The rest after a message of so many bytes, both ways, that is answered. */
+int64_t sync_rest_ms(size_t bytes, int64_t sent_ms, struct kms_time now);
 /* The start of a message: {"type":…,"sender_wallet":…[,"boot":…] */
 int sync_body_begin(struct sync *sync, enum sync_type type, bool boot);
 void sync_contact(
@@ -361,6 +365,12 @@ void sync_repair_send(
 
 /* Go on with whatever is next. */
 void sync_repair_next(
+    struct sync *sync, struct sync_peer *peer, struct kms_time now);
+
+/* Is it between two messages, until repair.rest_ms? */
+bool sync_repair_rests(const struct sync_peer *peer);
+/* Go on after the rest. */
+void sync_repair_tick(
     struct sync *sync, struct sync_peer *peer, struct kms_time now);
 
 /* All that the peer has was taken; whole: and it has had all there is. */

@@ -549,7 +549,8 @@ counts_are_certain(const struct sync_counts *counts, size_t sent)
 }
 
 static void
-batch_done(struct sync *sync, struct sync_peer *peer, bool certain)
+batch_done(struct sync *sync, struct sync_peer *peer, bool certain,
+    struct kms_time now)
 {
 	struct push *push = &peer->push;
 
@@ -564,9 +565,12 @@ batch_done(struct sync *sync, struct sync_peer *peer, bool certain)
 	push->limit *= 2;
 	if (push->limit >= sync->config.batch_records)
 		push->limit = 0;
-	/* What is left goes at once: it has waited. */
-	if (push->more)
+	/* What is left does not wait for more: it has waited. */
+	if (push->more) {
 		push->due_ms = 0;
+		push->retry_ms =
+		    now.boot_ms + sync_rest_ms(push->bytes, push->sent_ms, now);
+	}
 }
 
 /* Some did not arrive: find out which, by halves. */
@@ -668,8 +672,8 @@ sync_push_answer(struct sync *sync, struct sync_peer *peer,
 	sync_contact(sync, peer, now);
 	sync_note_boot(sync, peer, reply.boot, now);
 	if (sync_counts_are_whole(&reply.counts, push->sent))
-		batch_done(
-		    sync, peer, counts_are_certain(&reply.counts, push->sent));
+		batch_done(sync, peer,
+		    counts_are_certain(&reply.counts, push->sent), now);
 	else
 		batch_split(sync, peer, &reply.counts, now);
 	note_kind(sync, peer, &reply, now);

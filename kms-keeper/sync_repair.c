@@ -77,6 +77,7 @@ sync_repair_send(
 		return;
 	}
 	peer->repair.sent_ms = now.boot_ms;
+	peer->repair.bytes = sync->body.len;
 	peer->repair.id = sync_send(sync, peer);
 }
 
@@ -195,6 +196,50 @@ sync_repair_next(struct sync *sync, struct sync_peer *peer, struct kms_time now)
 	repair_finish(sync, peer, now);
 }
 
+static void
+repair_go_on(struct sync *sync, struct sync_peer *peer, struct kms_time now)
+{
+	struct repair *repair = &peer->repair;
+
+	if (repair->step == REPAIR_PULL) {
+		if (repair->page_app != 0 ||
+		    (repair->chosen_count > 0 && !repair->choosing)) {
+			repair->choosing =
+			    repair->page_app == 0 || repair->choosing;
+			sync_exchange_pull(sync, peer, now);
+			return;
+		}
+		repair->step = REPAIR_PUSH;
+	}
+	sync_repair_next(sync, peer, now);
+}
+
+static void
+repair_rest(struct sync *sync, struct sync_peer *peer, struct kms_time now)
+{
+	struct repair *repair = &peer->repair;
+
+	repair->rest_ms =
+	    now.boot_ms + sync_rest_ms(repair->bytes, repair->sent_ms, now);
+	if (repair->rest_ms <= now.boot_ms)
+		repair_go_on(sync, peer, now);
+}
+
+bool
+sync_repair_rests(const struct sync_peer *peer)
+{
+	const struct repair *repair = &peer->repair;
+
+	return repair->step != REPAIR_IDLE && repair->id == 0;
+}
+
+void
+sync_repair_tick(struct sync *sync, struct sync_peer *peer, struct kms_time now)
+{
+	if (sync_repair_rests(peer) && peer->repair.rest_ms <= now.boot_ms)
+		repair_go_on(sync, peer, now);
+}
+
 /* ---- answers ------------------------------------------------------------- */
 
 /*
@@ -242,20 +287,11 @@ static void
 pull_answer(struct sync *sync, struct sync_peer *peer,
     const struct sync_reply *reply, struct kms_time now)
 {
-	struct repair *repair = &peer->repair;
-
 	if (sync_exchange_answer(sync, peer, reply, now) != 0) {
 		sync_repair_failed(sync, peer, "an answer that is none", now);
 		return;
 	}
-	if (repair->page_app != 0 ||
-	    (repair->chosen_count > 0 && !repair->choosing)) {
-		repair->choosing = repair->page_app == 0 || repair->choosing;
-		sync_exchange_pull(sync, peer, now);
-		return;
-	}
-	repair->step = REPAIR_PUSH;
-	sync_repair_next(sync, peer, now);
+	repair_rest(sync, peer, now);
 }
 
 static void
@@ -268,7 +304,7 @@ push_answer(struct sync *sync, struct sync_peer *peer,
 		repair->left++;
 	if (reply->counts.merged > 0)
 		repair->moved += (uint64_t)reply->counts.merged;
-	sync_repair_next(sync, peer, now);
+	repair_rest(sync, peer, now);
 }
 
 static void
@@ -331,6 +367,7 @@ sync_repair_answer(struct sync *sync, struct sync_peer *peer,
 	struct sync_reply reply;
 
 	repair->id = 0;
+	repair->bytes += outcome->len;
 	if (outcome->error != 0 || outcome->status != 200) {
 		repair_refused(sync, peer, outcome->status, now);
 		return;

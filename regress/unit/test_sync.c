@@ -39,6 +39,7 @@ struct member {
 struct letter {
 	unsigned int from, to;
 	uint64_t id;
+	int64_t sent_ms;
 	char *body;
 	size_t len;
 };
@@ -49,6 +50,9 @@ struct cluster {
 	size_t count;
 	int64_t ms;
 	bool cut;		   /* nothing gets through */
+	int64_t lag_ms;		   /* from a letter to its answer */
+	int64_t bulk_ms;	   /* when the last large one was answered */
+	int64_t least_rest_ms;	   /* of the sender's behind one */
 	struct rig_random *damage; /* messages arrive changed, when set */
 	uint64_t bytes, letters;   /* bytes: but for greetings */
 	size_t biggest;
@@ -78,6 +82,9 @@ on_send(
 	letter->from = index_of(c, m->wallet);
 	letter->to = index_of(c, wallet);
 	letter->id = id;
+	letter->sent_ms = c->ms;
+	if (c->bulk_ms > 0 && c->ms - c->bulk_ms < c->least_rest_ms)
+		c->least_rest_ms = c->ms - c->bulk_ms;
 	letter->len = len;
 	letter->body = malloc(len + 1);
 	memcpy(letter->body, body, len);
@@ -229,6 +236,7 @@ carry(struct cluster *c, const struct letter *letter)
 		if (strstr(letter->body, "\"data\":{}}") == NULL)
 			c->bytes += letter->len + answer.len;
 	}
+	c->bulk_ms = letter->len + answer.len >= SYNC_BULK_BYTES ? c->ms : 0;
 	sync_answer(c->member[letter->from].sync, letter->id, &outcome,
 	    rig_time(c->ms));
 	buf_free(&answer);
@@ -262,6 +270,10 @@ pass(struct cluster *c, int64_t ms)
 		memcpy(letters, c->queue, count * sizeof(letters[0]));
 		c->count = 0;
 		for (size_t i = 0; i < count; i++) {
+			if (c->ms < letters[i].sent_ms + c->lag_ms) {
+				c->queue[c->count++] = letters[i];
+				continue;
+			}
 			carry(c, &letters[i]);
 			free(letters[i].body);
 		}
@@ -741,6 +753,47 @@ test_a_backlog_goes_at_once(void **state)
 	assert_true(c->ms - start <= SYNC_COALESCE_MS + 10);
 	assert_true(c->biggest <= SYNC_BATCH_BYTES);
 	cluster_free(c);
+}
+
+/* Both ends of a large exchange have others to serve. */
+static void
+assert_rests(int64_t lag_ms, int64_t rest_ms, const char *value)
+{
+	struct cluster *c = cluster_new(2);
+	char key[16];
+
+	pass(c, 2000);
+	c->lag_ms = lag_ms;
+	for (int i = 0; i < 6000; i++) {
+		(void)snprintf(key, sizeof(key), "k%d", i);
+		put(c, 0, key, value);
+	}
+	c->least_rest_ms = INT64_MAX;
+	while (peer_of(c, 0, 1).mark < store_stats(c->member[0].store).sequence)
+		pass(c, 1);
+	assert_int_equal(c->least_rest_ms, rest_ms);
+	/* The same for what a comparison moves. */
+	boot(c, 1);
+	meet(c, 1, 2);
+	c->least_rest_ms = INT64_MAX;
+	c->bulk_ms = 0;
+	while (!sync_stats(c->member[1].sync).filled)
+		pass(c, 1);
+	assert_true(c->least_rest_ms >= rest_ms);
+	assert_true(c->least_rest_ms <= rest_ms + 2);
+	cluster_free(c);
+}
+
+static void
+test_large_messages_are_followed_by_a_rest(void **state)
+{
+	char value[201];
+
+	(void)state;
+	memset(value, 'v', 200);
+	value[200] = '\0';
+	assert_rests(20, 60, value);
+	assert_rests(90, SYNC_REST_MS, value);
 }
 
 /* ---- having all there is ------------------------------------------------- */
@@ -1311,6 +1364,7 @@ main(void)
 		cmocka_unit_test(test_a_mark_needs_a_whole_answer),
 		cmocka_unit_test(test_a_deployed_peer_has_time),
 		cmocka_unit_test(test_a_backlog_goes_at_once),
+		cmocka_unit_test(test_large_messages_are_followed_by_a_rest),
 		cmocka_unit_test(test_filled),
 		cmocka_unit_test(test_fill_failures),
 		cmocka_unit_test(test_a_restart_voids_the_mark),
