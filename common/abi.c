@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/err.h"
+#include "common/printable.h"
 
 #define WORD ETH_WORD_LEN
 #define ADDRESS_PADDING (ETH_WORD_LEN - ETH_ADDRESS_LEN)
@@ -489,7 +490,7 @@ abi_decode_addresses(const uint8_t *data, size_t len, struct eth_address *out,
 
 /* ---- reverts ----------------------------------------------------------- */
 
-/* The argument of Error(string) for a log line: printable ASCII, cut. */
+/* The argument of Error(string) for a log line. */
 static int
 revert_reason(const uint8_t *data, size_t len, char *text)
 {
@@ -507,13 +508,8 @@ revert_reason(const uint8_t *data, size_t len, char *text)
 	reason = read_bytes(&r, &count);
 	if (reason == NULL)
 		return r.error;
-	if (count > ABI_REVERT_TEXT_MAX)
-		count = ABI_REVERT_TEXT_MAX;
-	for (size_t i = 0; i < count; i++)
-		text[i] = reason[i] >= 0x20 && reason[i] < 0x7f
-		    ? (char)reason[i]
-		    : '?';
-	text[count] = '\0';
+	printable_copy(
+	    (const char *)reason, count, text, ABI_REVERT_TEXT_MAX + 1);
 	return 0;
 }
 

@@ -251,15 +251,6 @@ curl_loop_error(CURLcode code)
 	}
 }
 
-void
-curl_loop_make_printable(char *text)
-{
-	for (; *text != '\0'; text++) {
-		if (*text < 0x20 || *text > 0x7e)
-			*text = '?';
-	}
-}
-
 /* ---- opening ------------------------------------------------------------- */
 
 static int

@@ -56,7 +56,4 @@ struct curl_slist *curl_loop_addresses(
  */
 int curl_loop_error(CURLcode code);
 
-/* Overwrite what is not printable ASCII: texts may quote the other side. */
-void curl_loop_make_printable(char *text);
-
 #endif

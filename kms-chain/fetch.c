@@ -7,6 +7,7 @@
 
 #include "common/buf.h"
 #include "common/err.h"
+#include "common/printable.h"
 #include "kms-chain/curl_loop.h"
 
 #define CONNECTIONS_KEPT 64L
@@ -191,7 +192,8 @@ finish(struct transfer *t, int error)
 	else if (t->text[0] == '\0')
 		(void)snprintf(
 		    t->text, sizeof(t->text), "%s", kms_strerror(error));
-	curl_loop_make_printable(t->text);
+	/* It may quote the other side. */
+	printable_copy(t->text, strlen(t->text), t->text, sizeof(t->text));
 	t->done(&result, t->arg);
 	transfer_rest(t);
 }

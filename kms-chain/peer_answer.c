@@ -6,6 +6,7 @@
 
 #include "common/err.h"
 #include "common/json_guard.h"
+#include "common/printable.h"
 
 #define STATUS_OK 200
 #define NONCE_MIN 16
@@ -261,16 +262,13 @@ check_nonce(struct peer_answer *a)
 	return 0;
 }
 
-/* Printable ASCII of what a peer says of itself, cut. */
+/* What a peer says of itself. */
 static void
-copy_printable(const json_t *from, char *out, size_t size)
+copy_text(const json_t *from, char *out, size_t size)
 {
 	const char *text = json_is_string(from) ? json_string_value(from) : "";
-	size_t n = 0;
 
-	for (; n < size - 1 && text[n] != '\0'; n++)
-		out[n] = text[n] >= 0x20 && text[n] <= 0x7e ? text[n] : '?';
-	out[n] = '\0';
+	printable_copy(text, strlen(text), out, size);
 }
 
 static int
@@ -290,10 +288,10 @@ read_status(struct peer_answer *a)
 		json_decref(root);
 		return refuse(a, "expected an object with a node");
 	}
-	copy_printable(
+	copy_text(
 	    json_object_get(node, "tee_wallet"), a->wallet, sizeof(a->wallet));
-	copy_printable(json_object_get(node, "unavailable_reason"),
-	    a->unavailable, sizeof(a->unavailable));
+	copy_text(json_object_get(node, "unavailable_reason"), a->unavailable,
+	    sizeof(a->unavailable));
 	a->available = json_is_true(json_object_get(node, "service_available"));
 	json_decref(root);
 	return 0;

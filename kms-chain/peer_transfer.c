@@ -8,6 +8,7 @@
 #include <netinet/in.h>
 
 #include "common/err.h"
+#include "common/printable.h"
 #include "kms-chain/peer_url.h"
 
 #define IDLE_SECONDS 20L /* our nodes close after 30 */
@@ -331,7 +332,8 @@ failure_of(CURLcode code)
 static void
 report_failure(struct peer_transfer *t)
 {
-	curl_loop_make_printable(t->text);
+	/* It may quote the other side. */
+	printable_copy(t->text, strlen(t->text), t->text, sizeof(t->text));
 	t->ops->failed(t->arg, t->failure, t->text);
 }
 

@@ -7,6 +7,7 @@
 #include "common/err.h"
 #include "common/hex.h"
 #include "common/json_guard.h"
+#include "common/printable.h"
 
 #define REVERT_CODE 3 /* geth's code for a revert with data */
 #define REVERT_DATA_MAX 4096
@@ -17,17 +18,6 @@ malformed(struct rpc_answer *out, const char *why)
 	(void)snprintf(out->text, sizeof(out->text), "%s", why);
 	out->result = NULL;
 	return KMS_EPROTO;
-}
-
-/* An endpoint's words in our log: printable ASCII, cut. */
-static void
-copy_printable(const char *from, size_t len, char *to, size_t size)
-{
-	size_t n = len < size ? len : size - 1;
-
-	for (size_t i = 0; i < n; i++)
-		to[i] = from[i] >= 0x20 && from[i] <= 0x7e ? from[i] : '?';
-	to[n] = '\0';
 }
 
 /* ---- the answer ---------------------------------------------------------- */
@@ -61,7 +51,7 @@ take_error(struct rpc_answer *out, const json_t *error)
 	if (!json_is_integer(code) || !json_is_string(message))
 		return malformed(out, "an error without code and message");
 	out->code = json_integer_value(code);
-	copy_printable(json_string_value(message), json_string_length(message),
+	printable_copy(json_string_value(message), json_string_length(message),
 	    out->text, sizeof(out->text));
 	out->reverted =
 	    out->code == REVERT_CODE || strcasestr(out->text, "revert") != NULL;

@@ -7,6 +7,7 @@
 
 #include "common/err.h"
 #include "common/hex.h"
+#include "common/printable.h"
 #include "crypto/envelope.h"
 #include "crypto/pop.h"
 #include "proto/metrics.h"
@@ -45,17 +46,6 @@ fail_step(struct exchange *x, int error, const char *what)
 	exchange_fail(x, error, text);
 }
 
-/* A peer's text for our log. */
-static void
-copy_printable(const char *from, char *to, size_t size)
-{
-	size_t n = 0;
-
-	for (; n < size - 1 && from[n] != '\0'; n++)
-		to[n] = from[n] >= 0x20 && from[n] <= 0x7e ? from[n] : '?';
-	to[n] = '\0';
-}
-
 static void
 fail_status(
     struct exchange *x, const char *request, const struct peer_reply *reply)
@@ -68,8 +58,9 @@ fail_status(
 		.retry_after = reply->retry_after,
 		.text = text };
 
-	copy_printable(reply->code, code, sizeof(code));
-	copy_printable(reply->message, message, sizeof(message));
+	printable_copy(reply->code, strlen(reply->code), code, sizeof(code));
+	printable_copy(
+	    reply->message, strlen(reply->message), message, sizeof(message));
 	(void)snprintf(text, sizeof(text),
 	    "%s: expected HTTP status 200, got %u%s%s%s%s%s", request,
 	    reply->status, x->authentic ? "" : " (unsigned)",
@@ -112,7 +103,7 @@ fail_transport(
 		    "one to another");
 		return;
 	}
-	copy_printable(reply->text, why, sizeof(why));
+	printable_copy(reply->text, strlen(reply->text), why, sizeof(why));
 	(void)snprintf(text, sizeof(text), "%s: %s", request, why);
 	exchange_fail(x, failure_error(reply->failure), text);
 }

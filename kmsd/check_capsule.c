@@ -10,6 +10,7 @@
 
 #include "common/clock.h"
 #include "common/err.h"
+#include "common/printable.h"
 #include "kmsd/check_internal.h"
 
 #define ANSWER_MAX 16384
@@ -144,7 +145,7 @@ check_capsule(
 {
 	int64_t deadline_ms = clock_now().boot_ms + timeout_ms;
 	struct service service;
-	char answer[ANSWER_MAX];
+	char answer[ANSWER_MAX], line[61];
 	ssize_t got = -1;
 	int fd;
 
@@ -163,11 +164,9 @@ check_capsule(
 		return KMS_ESYS;
 	if (got < 12 || strncmp(answer, "HTTP/1.", 7) != 0 ||
 	    strncmp(answer + 8, " 200", 4) != 0) {
-		(void)snprintf(why, CHECK_TEXT_LEN, "\"%.*s\"",
-		    (int)strcspn(answer, "\r\n") < 60
-			? (int)strcspn(answer, "\r\n")
-			: 60,
-		    answer);
+		printable_copy(
+		    answer, strcspn(answer, "\r\n"), line, sizeof(line));
+		(void)snprintf(why, CHECK_TEXT_LEN, "\"%s\"", line);
 		return KMS_EPROTO;
 	}
 	if (find_address(answer, wallet) == 0)

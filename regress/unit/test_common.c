@@ -8,6 +8,7 @@
 #include "common/buf.h"
 #include "common/err.h"
 #include "common/eth.h"
+#include "common/printable.h"
 
 static void
 hex_forms(void **state)
@@ -288,6 +289,33 @@ eth_words(void **state)
 	}
 }
 
+static void
+printable_text(void **state)
+{
+	char text[8];
+
+	(void)state;
+	for (int c = 0; c < 256; c++) {
+		char byte = (char)c;
+
+		printable_copy(&byte, 1, text, sizeof(text));
+		assert_int_equal(text[0], c >= ' ' && c <= '~' ? c : '?');
+		assert_int_equal(text[1], '\0');
+	}
+	printable_copy("", 0, text, sizeof(text));
+	assert_string_equal(text, "");
+	printable_copy("1234567", 7, text, sizeof(text));
+	assert_string_equal(text, "1234567");
+	printable_copy("12345678", 8, text, sizeof(text));
+	assert_string_equal(text, "1234567");
+	printable_copy("a", 1, text, 1);
+	assert_string_equal(text, "");
+	/* In place. */
+	memcpy(text, "a\nb\x1b", 5);
+	printable_copy(text, 4, text, sizeof(text));
+	assert_string_equal(text, "a?b?");
+}
+
 int
 main(void)
 {
@@ -303,6 +331,7 @@ main(void)
 		cmocka_unit_test(buf_growth),
 		cmocka_unit_test(eth_addresses),
 		cmocka_unit_test(eth_words),
+		cmocka_unit_test(printable_text),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
