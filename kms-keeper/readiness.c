@@ -275,7 +275,11 @@ on_refusal(struct readiness *r)
 		(!own->facts.found || own->facts.status != INSTANCE_ACTIVE))) {
 		readiness_check_finality(r, CONTRARY_REGISTRATION);
 	} else {
-		r->contrary = CONTRARY_NONE;
+		/* What cannot be read takes nothing back, but nor does it
+		 * stand while time passes. */
+		if (own->fetched_ms != 0)
+			r->contrary = CONTRARY_NONE;
+		r->contrary_since_ms = r->now.boot_ms;
 		readiness_tick_done(r, (int64_t)r->config->node_tick);
 	}
 }

@@ -251,8 +251,12 @@ readiness_check_finality(struct readiness *r, enum contrary contrary)
 	};
 
 	if (r->contrary != contrary) {
+		/* Two that take turns are one state: at a block that is final
+		 * since it began, whatever stands there is. */
+		if (contrary == CONTRARY_RACE || r->contrary == CONTRARY_RACE ||
+		    r->contrary == CONTRARY_NONE)
+			r->contrary_block = r->block;
 		r->contrary = contrary;
-		r->contrary_block = r->block;
 		r->contrary_open = submission_open(r->submission);
 		if (contrary == CONTRARY_RACE &&
 		    submission_block(r->submission) > r->block)

@@ -813,17 +813,13 @@ registration_ended(void **state)
 	assert_int_equal(wiped, 1);
 }
 
-/* One's own instance cannot be read for long: no reason to wipe either. */
 static void
-own_instance_unreadable(void **state)
+two_members(void)
 {
-	uint8_t secret[MASTER_SECRET_LEN];
 	static const uint8_t scalar[P384_SCALAR_LEN] = { 9 };
 	struct eth_address other = { { 3 } };
 	struct p384_key *key;
 
-	(void)state;
-	become_ready(secret);
 	assert_int_equal(p384_key_new(scalar, &key), 0);
 	(void)rig_add_instance(&rig, RIG_KMS_APP, &other, p384_key_point(key));
 	p384_key_free(key);
@@ -831,6 +827,56 @@ own_instance_unreadable(void **state)
 	rig.member_count = 2;
 	run(31000);
 	assert_int_equal(readiness_peer_count(r), 1);
+}
+
+/* The registration ends, then comes back under another hash: what counts is
+ * what is final since the first of them. */
+static void
+contrary_facts_take_turns(void **state)
+{
+	uint8_t secret[MASTER_SECRET_LEN];
+	struct eth_word old;
+	uint64_t seen;
+
+	(void)state;
+	become_ready(secret);
+	old = rig.hash;
+	rig.final_hash = old;
+	rig.final_block = rig.head;
+	rig.member_count = 0;
+	while (readiness_view(r)->ready)
+		run(100);
+	seen = rig.head;
+	run(31000);
+	rig.head += 20;
+	rig.member_count = 1;
+	rig.hash.bytes[3] ^= 1;
+	run(31000);
+	unavailable_for("masterSecretHash is another one now");
+	/* Before the first. */
+	rig.final_block = seen - 1;
+	rig.final_hash = rig.hash;
+	run(62000);
+	assert_int_equal(wiped, 0);
+	/* Between them, with our hash. */
+	rig.final_block = seen + 10;
+	rig.final_hash = old;
+	run(62000);
+	assert_int_equal(wiped, 0);
+	rig.final_hash = rig.hash;
+	run(31000);
+	assert_int_equal(wiped, 1);
+}
+
+/* One's own instance cannot be read for long: no reason to wipe either. */
+static void
+own_instance_unreadable(void **state)
+{
+	uint8_t secret[MASTER_SECRET_LEN];
+
+	(void)state;
+	become_ready(secret);
+	two_members();
 	rig.fail_wallet = &rig.identity->wallet;
 	run(540000);
 	assert_non_null(readiness_master(r));
@@ -843,6 +889,36 @@ own_instance_unreadable(void **state)
 	rig.fail_wallet = NULL;
 	run(31000);
 	assert_memory_equal(readiness_master(r), secret, sizeof(secret));
+}
+
+/* Nor does it take back what was seen before. */
+static void
+unreadable_after_a_contrary_fact(void **state)
+{
+	uint8_t secret[MASTER_SECRET_LEN];
+	uint64_t seen;
+
+	(void)state;
+	become_ready(secret);
+	two_members();
+	rig.hash.bytes[3] ^= 1;
+	while (readiness_view(r)->ready)
+		run(100);
+	seen = rig.head;
+	rig.final_block = seen - 1;
+	rig.fail_wallet = &rig.identity->wallet;
+	run(700000);
+	unavailable_for("could not be read");
+	rig.fail_wallet = NULL;
+	rig.head = seen + 50;
+	rig.no_final = true;
+	run(3500000);
+	assert_int_equal(wiped, 0);
+	rig.no_final = false;
+	rig.final_block = seen + 10;
+	rig.final_hash = rig.hash;
+	run(31000);
+	assert_int_equal(wiped, 1);
 }
 
 static void
@@ -957,7 +1033,9 @@ main(void)
 		TEST(chain_without_finality),
 		TEST(version_revoked),
 		TEST(registration_ended),
+		TEST(contrary_facts_take_turns),
 		TEST(own_instance_unreadable),
+		TEST(unreadable_after_a_contrary_fact),
 		TEST(membership_age),
 		TEST(chain_lost),
 		TEST(long_reasons),
