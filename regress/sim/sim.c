@@ -52,10 +52,11 @@ run_calm(struct world *world)
 		run_until(world, at);
 		if (world->reason[0] != '\0')
 			return -1;
-		if (sim_is_converged(world, false))
+		if (sim_is_converged(world, false) &&
+		    sim_told_stand(world, false))
 			return world->now_ms - start;
 	}
-	(void)sim_is_converged(world, true);
+	(void)(sim_is_converged(world, true) && sim_told_stand(world, true));
 	return -1;
 }
 
@@ -78,8 +79,6 @@ run(uint64_t seed, unsigned int nodes, unsigned int mutation, bool verbose,
 	result->level_ms = -1;
 	if (world->reason[0] == '\0')
 		result->level_ms = run_calm(world);
-	if (world->reason[0] == '\0')
-		sim_check_end(world);
 	if (verbose) {
 		const struct profile *p = &world->profile;
 

@@ -151,7 +151,9 @@ void sim_check_step(struct world *world, unsigned int node);
 void sim_check_told(struct world *world, struct told *told, unsigned int k);
 void sim_check_crash(struct world *world, unsigned int node);
 bool sim_is_converged(struct world *world, bool complain);
-void sim_check_end(struct world *world);
+/* What must be so when all is calm, in the end: every write that was told to
+ * be safe stands on all nodes, and all hold the same. */
+bool sim_told_stand(struct world *world, bool complain);
 
 /* sim_pair.c: tables of what two nodes cost; false: a repair too much */
 bool sim_repair(void);

@@ -258,41 +258,56 @@ sim_check_crash(struct world *world, unsigned int node)
 	}
 }
 
-static void
-check_told_end(struct world *world, const struct told *told)
+/* Does every node of ours stand behind the write? */
+static bool
+told_stands(struct world *world, const struct told *told, bool complain)
 {
 	struct store_record record;
 
 	for (unsigned int i = 0; i < world->profile.nodes; i++) {
 		const struct node *node = &world->nodes[i];
+		bool gone = may_be_gone(world, told->app, told->key);
 
 		if (!node->alive || node->role != ROLE_OURS || !node->member)
 			continue;
 		if (!look(world, i, told->app, told->key, &record)) {
-			if (!may_be_gone(world, told->app, told->key))
+			if (gone)
+				continue;
+			if (complain)
 				sim_fail(world,
 				    "acknowledged write lost: node %u has "
 				    "nothing of key %u of app %" PRIu64,
 				    i, told->key, told->app);
-		} else if (is_before(world, &record, told) ||
-		    (sim_counter(world, &record, told->node) < told->counter &&
-			!may_be_gone(world, told->app, told->key))) {
-			sim_fail(world,
-			    "%s: key %u of app %" PRIu64 " of node %u on "
-			    "node %u",
-			    told->deletion ? "deletion undone"
-					   : "acknowledged write lost",
-			    told->key, told->app, told->node, i);
+			return false;
+		}
+		if (is_before(world, &record, told) ||
+		    (!gone &&
+			sim_counter(world, &record, told->node) <
+			    told->counter)) {
+			if (complain)
+				sim_fail(world,
+				    "%s: key %u of app %" PRIu64
+				    " of node %u on node %u",
+				    told->deletion ? "deletion undone"
+						   : "acknowledged write lost",
+				    told->key, told->app, told->node, i);
+			return false;
 		}
 	}
+	return true;
 }
 
-void
-sim_check_end(struct world *world)
+bool
+sim_told_stand(struct world *world, bool complain)
 {
-	for (size_t t = 0; t < world->told_count; t++)
-		if (world->told[t].met && !world->told[t].exempt)
-			check_told_end(world, &world->told[t]);
+	for (size_t t = 0; t < world->told_count; t++) {
+		const struct told *told = &world->told[t];
+
+		if (told->met && !told->exempt &&
+		    !told_stands(world, told, complain))
+			return false;
+	}
+	return true;
 }
 
 /* ---- convergence --------------------------------------------------------- */
