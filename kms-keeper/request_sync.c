@@ -309,9 +309,10 @@ judge(const struct sync_request *r)
 	const struct counterpart *c = r->reply.counterpart;
 	const struct sync_requests *rs = r->owner;
 
-	if (c->verdict != COUNTERPART_AUTHORISED)
+	if (c->verdict == COUNTERPART_REFUSED)
 		return c->refusal;
-	if (c->app_id != rs->keeper->config->kms_app_id)
+	if (c->verdict != COUNTERPART_AUTHORISED ||
+	    c->app_id != rs->keeper->config->kms_app_id)
 		return refusal_text_peer(REFUSAL_NOT_A_MEMBER);
 	if (r->reply.bound)
 		return NULL;

@@ -626,7 +626,11 @@ on_closed(struct chan *chan, int error, void *arg)
 {
 	(void)chan;
 	(void)arg;
-	log_error("the channel to the keeper ended: %s", kms_strerror(error));
+	if (error == KMS_ECLOSED)
+		log_info("the keeper's channel ended; exiting");
+	else
+		log_error("the keeper's channel ended: %s; exiting",
+		    kms_strerror(error));
 	_exit(error == KMS_ECLOSED ? 0 : 1);
 }
 
