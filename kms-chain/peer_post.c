@@ -115,6 +115,7 @@ say_failed(struct chan *keeper, uint64_t id, enum peer_failure failure,
 {
 	struct msg_writer w;
 
+	log_debug(LOG_REQUEST "%s", (unsigned long long)id, text);
 	metrics[METRIC_PEER_FAILURES + (int)failure - 1]++;
 	chan_begin(keeper, &w, MSG_PEERKEEPER_FAILED, id);
 	msg_put_u(&w, failure);
@@ -314,6 +315,9 @@ on_answered(void *arg, const struct peer_answer *answer, const uint8_t *data,
 	/* A channel that is full has room again later, or is no more. */
 	if (error != 0)
 		return KMS_EAGAIN;
+	log_debug(LOG_REQUEST "%u from %s in %llu ms",
+	    (unsigned long long)post->id, answer->status, post->peer->host,
+	    (unsigned long long)elapsed(post));
 	metrics_observe(
 	    METRIC_PEER_LATENCY + (size_t)answer->kind * METRICS_BUCKETS,
 	    elapsed(post) * 1000);

@@ -12,6 +12,10 @@
 #define QUEUE_MAX (4U << 20)
 #define CREDIT_STEP 65536U /* smaller debts to kms-chain wait */
 
+/* A call's number, by which the logs of both processes name it, is one that
+ * neither requests nor questions to the chain have. */
+#define CALL_OWN (UINT64_C(1) << 62)
+
 struct peer_open_call {
 	UT_hash_handle hh;
 	uint64_t id;
@@ -103,6 +107,22 @@ call_fail(struct peer_client *client, struct peer_open_call *call,
 /* ---- sending ------------------------------------------------------------- */
 
 static void
+log_call(const struct peer_call *call, uint64_t id)
+{
+	static const char *const names[PEER_KINDS] = {
+		[PEER_SYNC] = "POST /sync",
+		[PEER_NONCE] = "GET /nonce",
+		[PEER_STATUS] = "GET /status",
+	};
+
+	if (call->request != 0)
+		log_debug(LOG_REQUEST "asks a peer as %016llx",
+		    (unsigned long long)call->request, (unsigned long long)id);
+	log_debug(LOG_REQUEST "%s to %s", (unsigned long long)id,
+	    names[call->kind], call->url);
+}
+
+static void
 send_pieces(struct peer_client *client, struct peer_open_call *call)
 {
 	while (
@@ -169,7 +189,7 @@ call_new(struct peer_client *client, const struct peer_call *from)
 
 	if (call == NULL)
 		return NULL;
-	call->id = client->last_id + 1;
+	call->id = CALL_OWN | (client->last_id + 1);
 	call->kind = from->kind;
 	call->piece = from->piece;
 	call->done = from->done;
@@ -211,6 +231,7 @@ peer_client_post(
 		call_free(client, call);
 		return error;
 	}
+	log_call(from, call->id);
 	*id = call->id;
 	call->data = from->data;
 	client->sending += call->data != NULL ? call->len : 0;

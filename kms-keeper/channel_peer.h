@@ -81,6 +81,8 @@ struct peer_call {
 	char *data;
 	size_t data_len;
 
+	uint64_t request; /* the one behind it, for the log; 0: none */
+
 	peer_piece_fn piece; /* NULL: the answer is collected */
 	peer_done_fn done;
 	void *arg;

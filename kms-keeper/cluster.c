@@ -293,8 +293,10 @@ cluster_fetch(struct cluster *cluster, uint64_t app_id, const void *key,
 	wait = wait_new(cluster, waiter);
 	if (wait == NULL)
 		return KMS_ENOMEM;
+	cluster->request = waiter->request;
 	error =
 	    sync_fetch(cluster->sync, app_id, key, key_len, wait, cluster->now);
+	cluster->request = 0;
 	if (error != 0)
 		wait_free(cluster, wait);
 	cluster_engine_wake(cluster);

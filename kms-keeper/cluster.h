@@ -82,6 +82,7 @@ unsigned int cluster_serve(struct cluster *cluster,
  */
 struct cluster_waiter {
 	void (*done)(struct cluster_waiter *waiter, unsigned int k, bool met);
+	uint64_t request; /* for the log */
 };
 
 /* As sync_can_wait, sync_wait (n 0: only a change to push) and sync_fetch. */

@@ -79,8 +79,11 @@ on_outcome(void *arg, uint64_t id, const struct peer_outcome *outcome)
 	note_error(cluster_peer_find(cluster, &message->wallet), outcome);
 	cluster_holders_note(cluster, &message->wallet,
 	    outcome->error == 0 && outcome->status == 200);
+	/* The next peer may be asked for the same. */
+	cluster->request = message->request;
 	message_free(message);
 	sync_answer(cluster->sync, sync_id, &told, cluster->now);
+	cluster->request = 0;
 	cluster_engine_wake(cluster);
 }
 
@@ -97,6 +100,7 @@ on_send(
 		.len = len,
 		.timeout_ms = CLUSTER_CALL_MS,
 		.answer_max = cluster->keeper->config->max_sync_body / 2,
+		.request = cluster->request,
 	};
 
 	/* Without memory the engine's own deadline tells it. */
@@ -104,6 +108,7 @@ on_send(
 		return;
 	message->owner = cluster;
 	message->sync_id = id;
+	message->request = cluster->request;
 	TAILQ_INSERT_TAIL(&cluster->messages, message, link);
 	if (peer == NULL || cluster_sync_key(cluster) == NULL) {
 		message->error = KMS_EUNAVAIL;

@@ -47,6 +47,7 @@ struct cluster_message {
 	struct eth_address wallet;
 	uint64_t sync_id;
 	uint64_t call_id; /* 0: it could not be sent */
+	uint64_t request; /* what it is sent for */
 	int error;
 };
 
@@ -65,6 +66,7 @@ struct cluster {
 	struct peer_calls *calls;
 	struct sync *sync; /* NULL: no secret */
 	struct kms_time now;
+	uint64_t request; /* of an app, that what is sent now is for; 0: none */
 	struct cluster_messages messages;
 	struct cluster_waits waits;
 	struct cluster_peer *peers;

@@ -185,6 +185,7 @@ post(struct exchange *x, struct peer_call *request)
 	int error;
 
 	request->url = x->url;
+	request->request = x->request;
 	request->timeout_ms = left < 1 ? 1
 	    : left > POST_TIMEOUT_MAX  ? POST_TIMEOUT_MAX
 				       : (uint64_t)left;

@@ -164,6 +164,7 @@ exchange_new(const struct peer_question *question)
 	if (x->has_key)
 		memcpy(x->key, question->sync_key, SYNC_KEY_LEN);
 	x->answer_max = question->answer_max;
+	x->request = question->request;
 	x->waiter.ready = on_verdict;
 	x->proof.peer = question->wallet;
 	return x;

@@ -56,6 +56,7 @@ struct peer_question {
 	uint64_t timeout_ms; /* for all of it */
 	size_t answer_max;   /* bytes of the answer's plaintext; kms-chain takes
 				64 MiB of hex */
+	uint64_t request;    /* the one behind it, for the log; 0: none */
 };
 
 /*

@@ -46,6 +46,7 @@ struct exchange {
 	bool has_key;
 	uint8_t key[SYNC_KEY_LEN]; /* as long as body */
 	size_t answer_max;
+	uint64_t request;
 	int64_t began_ms, deadline_ms;
 
 	/* the attempt */

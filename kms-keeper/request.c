@@ -439,6 +439,7 @@ request_new(struct requests *rs, uint64_t handle,
 	r->waiter.ready = on_verdict;
 	r->waiter.request = handle;
 	r->peers.done = on_peers;
+	r->peers.request = r->reply.handle;
 	memcpy(r->content_hash, pop->content_hash, SHA256_LEN);
 	memcpy(r->reply.caller, head->signature.text, head->signature.len);
 	r->envelope = head->envelope;
