@@ -7,17 +7,14 @@
 
 #include "common/buf.h"
 #include "common/err.h"
-#include "crypto/envelope.h"
 #include "kms-keeper/answer_app.h"
+#include "kms-keeper/arrival.h"
 #include "kms-keeper/keeper.h"
 #include "kms-keeper/pop.h"
 #include "kms-keeper/refusal.h"
 #include "kms-keeper/reply.h"
 #include "kms-keeper/target.h"
 #include "proto/metrics.h"
-
-#define SENDER_MAX 512
-#define ENVELOPE_NONCE_MAX 64
 
 struct request {
 	UT_hash_handle hh; /* by handle, until it is cancelled */
@@ -31,14 +28,7 @@ struct request {
 	uint8_t content_hash[SHA256_LEN];
 
 	bool envelope;
-	char sender[SENDER_MAX];
-	size_t sender_len;
-	char nonce_text[ENVELOPE_NONCE_MAX];
-	size_t nonce_len;
-	char *data; /* encrypted_data as sent, data_total characters */
-	size_t data_total;
-	size_t data_len; /* received so far */
-	size_t data_credited;
+	struct arrival arrival;
 	bool authorised; /* the verdict is there */
 	bool started;	 /* being executed: nothing more of it is awaited */
 
@@ -101,7 +91,7 @@ request_free(struct request *r)
 		HASH_DEL(rs->table, r);
 	LIST_REMOVE(r, link);
 	rs->count--;
-	rs->body_bytes -= r->data_total;
+	rs->body_bytes -= r->arrival.total;
 	if (r->reply.counterpart != NULL) {
 		counterpart_cancel(r->reply.counterpart, &r->waiter);
 		counterpart_unpin(r->reply.counterpart);
@@ -111,9 +101,7 @@ request_free(struct request *r)
 		cluster_forget(rs->keeper->cluster, &r->peers);
 		answer_app_drop(&r->answer);
 	}
-	if (r->data != NULL)
-		OPENSSL_cleanse(r->data, r->data_total);
-	free(r->data);
+	arrival_free(&r->arrival);
 	reply_free(&r->reply);
 	OPENSSL_cleanse(r, sizeof(*r));
 	free(r);
@@ -320,37 +308,29 @@ check_replay(struct request *r, const uint8_t nonce[AEAD_NONCE_LEN])
 static void
 open_envelope(struct request *r)
 {
-	struct keeper *k = r->owner->keeper;
-	struct envelope_text text = { r->sender, r->sender_len, r->nonce_text,
-		r->nonce_len, r->data, r->data_total };
-	uint8_t nonce[AEAD_NONCE_LEN], digest[SHA256_LEN];
-	struct p384_point sender;
+	struct counterpart *c = r->reply.counterpart;
+	uint8_t nonce[AEAD_NONCE_LEN];
 	size_t sealed_len;
-	int expected = p384_public_is_hex(
-	    r->sender, r->sender_len, &r->reply.counterpart->point);
+	int error;
 
-	if (r->reply.bound &&
-	    (envelope_canonical_hash(&text, digest) != 0 ||
-		CRYPTO_memcmp(digest, r->content_hash, SHA256_LEN) != 0)) {
+	if (r->reply.bound && !arrival_has_hash(&r->arrival, r->content_hash)) {
 		finish(r, 403, 0, refusal_text(REFUSAL_CONTENT));
 		return;
 	}
-	/* The sealed bytes take the place of their hex. */
-	if (envelope_decode(&text, expected ? NULL : &sender, nonce,
-		(uint8_t *)r->data, r->data_total, &sealed_len) != 0) {
-		finish(r, 400, 0, "the envelope's members are not well formed");
+	error = arrival_decode(&r->arrival, &c->point, nonce, &sealed_len);
+	if (error == KMS_EAUTH) {
+		finish(r, 403, 0, refusal_text(REFUSAL_SENDER));
 		return;
 	}
-	if (!expected) {
-		finish(r, 403, 0, refusal_text(REFUSAL_SENDER));
+	if (error != 0) {
+		finish(r, 400, 0, "the envelope's members are not well formed");
 		return;
 	}
 	if (!check_replay(r, nonce))
 		return;
-	reply_count_agreement(r->reply.counterpart);
-	identity_open(k->identity, &r->reply.counterpart->agreement,
-	    &r->reply.counterpart->point, nonce, (const uint8_t *)r->data,
-	    sealed_len, on_opened, r);
+	reply_count_agreement(c);
+	identity_open(r->owner->keeper->identity, &c->agreement, &c->point,
+	    nonce, (const uint8_t *)r->arrival.data, sealed_len, on_opened, r);
 }
 
 static bool
@@ -401,7 +381,7 @@ on_authorised(struct request *r)
 {
 	r->authorised = true;
 	/* Nobody's body is worth waiting for. */
-	if (r->data_len == r->data_total ||
+	if (arrival_is_whole(&r->arrival) ||
 	    r->reply.counterpart->verdict != COUNTERPART_AUTHORISED)
 		proceed(r);
 }
@@ -443,29 +423,22 @@ request_new(struct requests *rs, uint64_t handle,
 	memcpy(r->content_hash, pop->content_hash, SHA256_LEN);
 	memcpy(r->reply.caller, head->signature.text, head->signature.len);
 	r->envelope = head->envelope;
-	if (head->envelope) {
-		memcpy(r->sender, head->sender.text, head->sender.len);
-		r->sender_len = head->sender.len;
-		memcpy(r->nonce_text, head->envelope_nonce.text,
-		    head->envelope_nonce.len);
-		r->nonce_len = head->envelope_nonce.len;
-		r->data_total = (size_t)head->data_total;
-		r->data = malloc(r->data_total + 1);
-		if (r->data == NULL) {
-			free(r);
-			return NULL;
-		}
+	if (head->envelope &&
+	    arrival_begin(&r->arrival, &head->sender, &head->envelope_nonce,
+		(size_t)head->data_total) != 0) {
+		free(r);
+		return NULL;
 	}
 	HASH_ADD_BYHASHVALUE(hh, rs->table, reply.handle, sizeof(handle),
 	    hash_of(rs, handle), r);
 	if (r->hh.tbl == NULL) {
-		free(r->data);
+		arrival_free(&r->arrival);
 		free(r);
 		return NULL;
 	}
 	LIST_INSERT_HEAD(&rs->all, r, link);
 	rs->count++;
-	rs->body_bytes += r->data_total;
+	rs->body_bytes += r->arrival.total;
 	return r;
 }
 
@@ -488,26 +461,20 @@ static bool
 head_fits(const struct request_head *head)
 {
 	return head->signature.len <= SIGNATURE_TEXT_LEN &&
-	    head->sender.len <= SENDER_MAX &&
-	    head->envelope_nonce.len <= ENVELOPE_NONCE_MAX &&
+	    arrival_fits(&head->sender, &head->envelope_nonce) &&
 	    (head->envelope || head->data_total == 0);
 }
 
-static void
+static int
 take_body(struct request *r, const char *data, size_t len)
 {
 	struct keeper *k = r->owner->keeper;
+	size_t credit;
+	int error = arrival_take(&r->arrival, data, len, &credit);
 
-	if (len > 0)
-		memcpy(r->data + r->data_len, data, len);
-	r->data_len += len;
-	/* What the sender may still send beyond its window. */
-	if (r->data_total > MSG_WINDOW && r->data_len < r->data_total &&
-	    !r->started) {
-		k->ops.credit(k->ops.arg, r->reply.handle,
-		    r->data_len - r->data_credited);
-		r->data_credited = r->data_len;
-	}
+	if (error == 0 && credit > 0)
+		k->ops.credit(k->ops.arg, r->reply.handle, credit);
+	return error;
 }
 
 static void
@@ -595,7 +562,7 @@ request_begin(
 	r->target_status = target_parse(head->method, head->target.text,
 	    head->target.len, &r->target, &r->target_message);
 	r->reply.kind = kind_of(r);
-	take_body(r, head->data.text, head->data.len);
+	(void)take_body(r, head->data.text, head->data.len);
 	authorise(r);
 	return 0;
 }
@@ -604,16 +571,15 @@ int
 request_body(struct requests *rs, uint64_t handle, const char *data, size_t len)
 {
 	struct request *r = find(rs, handle);
+	int error;
 
 	if (r == NULL || r->started)
 		return 0;
-	if (len > r->data_total - r->data_len)
-		return KMS_EPROTO;
-	take_body(r, data, len);
+	error = take_body(r, data, len);
 	/* The verdict may have run out while the body came. */
-	if (r->authorised && r->data_len == r->data_total)
+	if (error == 0 && r->authorised && arrival_is_whole(&r->arrival))
 		authorise(r);
-	return 0;
+	return error;
 }
 
 void

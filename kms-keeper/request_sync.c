@@ -8,15 +8,13 @@
 #include "common/err.h"
 #include "common/hex.h"
 #include "crypto/envelope.h"
+#include "kms-keeper/arrival.h"
 #include "kms-keeper/derive.h"
 #include "kms-keeper/keeper.h"
 #include "kms-keeper/pop.h"
 #include "kms-keeper/refusal.h"
 #include "kms-keeper/reply.h"
 #include "proto/metrics.h"
-
-#define SENDER_MAX 512
-#define ENVELOPE_NONCE_MAX 64
 
 enum stage {
 	VERDICT,  /* the registry is asked */
@@ -38,14 +36,7 @@ struct sync_request {
 	uint8_t mac[SHA256_LEN]; /* X-Sync-Signature */
 	bool hmac_holds;
 
-	char sender[SENDER_MAX];
-	size_t sender_len;
-	char nonce_text[ENVELOPE_NONCE_MAX];
-	size_t nonce_len;
-	char *data; /* encrypted_data as sent, data_total characters */
-	size_t data_total;
-	size_t data_len; /* received so far */
-	size_t data_credited;
+	struct arrival arrival;
 };
 
 LIST_HEAD(sync_request_list, sync_request);
@@ -102,12 +93,10 @@ sync_request_free(struct sync_request *r)
 	LIST_REMOVE(r, link);
 	rs->count--;
 	rs->strangers -= r->stranger;
-	rs->body_bytes -= r->data_total;
+	rs->body_bytes -= r->arrival.total;
 	counterpart_cancel(r->reply.counterpart, &r->waiter);
 	counterpart_unpin(r->reply.counterpart);
-	if (r->data != NULL)
-		OPENSSL_cleanse(r->data, r->data_total);
-	free(r->data);
+	arrival_free(&r->arrival);
 	reply_free(&r->reply);
 	OPENSSL_cleanse(r, sizeof(*r));
 	free(r);
@@ -251,21 +240,20 @@ check_replay(struct sync_request *r, const uint8_t nonce[AEAD_NONCE_LEN])
 
 /* What the head has promised of the body. False: refused. */
 static bool
-check_content(struct sync_request *r, const struct envelope_text *text)
+check_content(struct sync_request *r)
 {
 	struct sync_requests *rs = r->owner;
 	const uint8_t *key = rs->ops.sync_key(rs->ops.arg);
+	const struct envelope_text text = arrival_text(&r->arrival);
 	uint8_t digest[SHA256_LEN];
 
-	if (r->reply.bound &&
-	    (envelope_canonical_hash(text, digest) != 0 ||
-		CRYPTO_memcmp(digest, r->content_hash, SHA256_LEN) != 0)) {
+	if (r->reply.bound && !arrival_has_hash(&r->arrival, r->content_hash)) {
 		finish(r, 403, refusal_text_peer(REFUSAL_CONTENT));
 		return false;
 	}
 	/* Some messages need none: what the message is decides. */
 	r->hmac_holds = key != NULL && r->has_mac &&
-	    envelope_canonical_hmac(key, SYNC_KEY_LEN, text, digest) == 0 &&
+	    envelope_canonical_hmac(key, SYNC_KEY_LEN, &text, digest) == 0 &&
 	    CRYPTO_memcmp(digest, r->mac, SHA256_LEN) == 0;
 	return true;
 }
@@ -274,30 +262,26 @@ static void
 open_envelope(struct sync_request *r)
 {
 	struct counterpart *c = r->reply.counterpart;
-	struct envelope_text text = { r->sender, r->sender_len, r->nonce_text,
-		r->nonce_len, r->data, r->data_total };
 	uint8_t nonce[AEAD_NONCE_LEN];
-	struct p384_point sender;
 	size_t sealed_len;
-	int expected = p384_public_is_hex(r->sender, r->sender_len, &c->point);
+	int error;
 
-	if (!check_content(r, &text))
+	if (!check_content(r))
 		return;
-	/* The sealed bytes take the place of their hex. */
-	if (envelope_decode(&text, expected ? NULL : &sender, nonce,
-		(uint8_t *)r->data, r->data_total, &sealed_len) != 0) {
-		finish(r, 400, "the envelope's members are not well formed");
+	error = arrival_decode(&r->arrival, &c->point, nonce, &sealed_len);
+	if (error == KMS_EAUTH) {
+		finish(r, 403, refusal_text_peer(REFUSAL_SENDER));
 		return;
 	}
-	if (!expected) {
-		finish(r, 403, refusal_text_peer(REFUSAL_SENDER));
+	if (error != 0) {
+		finish(r, 400, "the envelope's members are not well formed");
 		return;
 	}
 	if (!check_replay(r, nonce))
 		return;
 	reply_count_agreement(c);
 	identity_open(r->owner->keeper->identity, &c->agreement, &c->point,
-	    nonce, (const uint8_t *)r->data, sealed_len, on_opened, r);
+	    nonce, (const uint8_t *)r->arrival.data, sealed_len, on_opened, r);
 }
 
 /* ---- who may ---- */
@@ -522,32 +506,29 @@ sync_request_begin(
 	return 0;
 }
 
-static void
+static int
 take_body(struct sync_request *r, const char *data, size_t len)
 {
 	struct keeper *k = r->owner->keeper;
+	size_t credit;
+	int error = arrival_take(&r->arrival, data, len, &credit);
 
-	if (len > 0)
-		memcpy(r->data + r->data_len, data, len);
-	r->data_len += len;
-	if (r->data_len == r->data_total) {
-		/* The verdict may have run out while the body came. */
+	if (error != 0)
+		return error;
+	if (credit > 0)
+		k->ops.credit(k->ops.arg, r->reply.handle, credit);
+	/* The verdict may have run out while the body came. */
+	if (arrival_is_whole(&r->arrival))
 		authorise(r);
-		return;
-	}
-	/* What the sender may still send beyond its window. */
-	if (r->data_total > MSG_WINDOW) {
-		k->ops.credit(k->ops.arg, r->reply.handle,
-		    r->data_len - r->data_credited);
-		r->data_credited = r->data_len;
-	}
+	return 0;
 }
 
 /* Room for the whole body; false: refused. */
 static bool
-make_room(struct sync_request *r, uint64_t total)
+make_room(struct sync_request *r, const struct sync_envelope *envelope)
 {
 	struct sync_requests *rs = r->owner;
+	uint64_t total = envelope->data_total;
 
 	if (total > rs->keeper->config->max_sync_body) {
 		finish(r, 413, "the body is larger than max-sync-body");
@@ -557,14 +538,13 @@ make_room(struct sync_request *r, uint64_t total)
 		finish(r, 503, "the node takes no large requests now");
 		return false;
 	}
-	if (rs->body_bytes + total <= SYNC_BODY_MAX)
-		r->data = malloc((size_t)total + 1);
-	if (r->data == NULL) {
+	if (rs->body_bytes + total > SYNC_BODY_MAX ||
+	    arrival_begin(&r->arrival, &envelope->sender, &envelope->nonce,
+		(size_t)total) != 0) {
 		finish(r, 503, "too many bodies are being read");
 		return false;
 	}
-	r->data_total = (size_t)total;
-	rs->body_bytes += r->data_total;
+	rs->body_bytes += r->arrival.total;
 	return true;
 }
 
@@ -577,18 +557,12 @@ sync_request_envelope(struct sync_requests *rs, uint64_t handle,
 	if (r == NULL)
 		return 0;
 	if (r->stage != GONE_OUT || envelope->data.len > envelope->data_total ||
-	    envelope->sender.len > SENDER_MAX ||
-	    envelope->nonce.len > ENVELOPE_NONCE_MAX)
+	    !arrival_fits(&envelope->sender, &envelope->nonce))
 		return KMS_EPROTO;
 	r->stage = BODY;
-	if (!make_room(r, envelope->data_total))
+	if (!make_room(r, envelope))
 		return 0;
-	memcpy(r->sender, envelope->sender.text, envelope->sender.len);
-	r->sender_len = envelope->sender.len;
-	memcpy(r->nonce_text, envelope->nonce.text, envelope->nonce.len);
-	r->nonce_len = envelope->nonce.len;
-	take_body(r, envelope->data.text, envelope->data.len);
-	return 0;
+	return take_body(r, envelope->data.text, envelope->data.len);
 }
 
 int
@@ -596,6 +570,7 @@ sync_request_body(
     struct sync_requests *rs, uint64_t handle, const char *data, size_t len)
 {
 	struct sync_request *r = find(rs, handle);
+	int error;
 
 	if (r == NULL)
 		return 0;
@@ -603,8 +578,6 @@ sync_request_body(
 		return KMS_EPROTO;
 	if (r->stage == DECIDED)
 		return 1;
-	if (len > r->data_total - r->data_len)
-		return KMS_EPROTO;
-	take_body(r, data, len);
-	return 1;
+	error = take_body(r, data, len);
+	return error != 0 ? error : 1;
 }

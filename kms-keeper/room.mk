@@ -5,7 +5,8 @@ kms-keeper_SRC := kms-keeper/main.c kms-keeper/sandbox.c kms-keeper/config.c \
 	kms-keeper/channel_peer.c kms-keeper/channel_metrics.c kms-keeper/channel_control.c \
 	kms-keeper/peer_call.c kms-keeper/peer_attempt.c \
 	kms-keeper/peer_node.c kms-keeper/peer_proof.c \
-	kms-keeper/request.c kms-keeper/request_sync.c kms-keeper/reply.c \
+	kms-keeper/request.c kms-keeper/request_sync.c \
+	kms-keeper/arrival.c kms-keeper/reply.c \
 	kms-keeper/pop.c kms-keeper/refusal.c \
 	kms-keeper/target.c kms-keeper/answer_app.c kms-keeper/app_body.c \
 	kms-keeper/counterpart.c kms-keeper/authz.c \
