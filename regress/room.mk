@@ -13,10 +13,12 @@ lend_SRC := regress/tools/lend.c
 # linked into every unit test
 unit_SRC := $(simchain_STATE)
 # clusters in one thread: of replication engines, and of whole keepers
-sim_SRC := regress/sim/runner.c regress/sim/sim.c regress/sim/sim_world.c \
+sim_SRC := regress/sim/runner.c regress/sim/schedule.c \
+	regress/sim/sim.c regress/sim/sim_world.c \
 	regress/sim/sim_plan.c regress/sim/sim_actor.c regress/sim/sim_check.c \
 	regress/sim/sim_pair.c
-simk_SRC := regress/sim/runner.c regress/sim/simk.c regress/sim/simk_world.c \
+simk_SRC := regress/sim/runner.c regress/sim/schedule.c \
+	regress/sim/simk.c regress/sim/simk_world.c \
 	regress/sim/simk_chain.c regress/sim/simk_answer.c \
 	regress/sim/simk_node.c regress/sim/simk_identity.c \
 	regress/sim/simk_net.c regress/sim/simk_middle.c regress/sim/simk_app.c \

@@ -30,8 +30,8 @@ static const struct run_mutation mutations[MUTATIONS] = {
 static void
 run_until(struct world *world, int64_t at_ms)
 {
-	while (world->reason[0] == '\0' && world->heap_count > 0 &&
-	    world->heap[0].at_ms <= at_ms)
+	while (world->reason[0] == '\0' &&
+	    schedule_next_ms(&world->schedule) <= at_ms)
 		(void)sim_step(world);
 	if (world->now_ms < at_ms)
 		world->now_ms = at_ms;

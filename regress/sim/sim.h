@@ -12,6 +12,7 @@
 
 #include "kms-keeper/sync.h"
 #include "regress/sim/runner.h"
+#include "regress/sim/schedule.h"
 
 #define NODES_MAX 128
 #define KEYS 24
@@ -83,7 +84,6 @@ enum event_type {
 
 struct event {
 	int64_t at_ms;
-	uint64_t order;
 	enum event_type type;
 	unsigned int node, from;
 	uint32_t life;
@@ -99,9 +99,7 @@ struct world {
 	int64_t now_ms;
 	struct profile profile;
 	enum mutation mutation;
-	struct event *heap;
-	size_t heap_count, heap_size;
-	uint64_t order;
+	struct schedule schedule; /* of events */
 	struct node nodes[NODES_MAX];
 	bool blocked[NODES_MAX][NODES_MAX];
 	bool calm;

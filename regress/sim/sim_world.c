@@ -9,15 +9,10 @@
 
 /* ---- chance -------------------------------------------------------------- */
 
-/* splitmix64 */
 uint64_t
 sim_random(struct world *world)
 {
-	uint64_t z = world->random += 0x9e3779b97f4a7c15;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-	z = (z ^ z >> 27) * 0x94d049bb133111eb;
-	return z ^ z >> 31;
+	return chance_next(&world->random);
 }
 
 uint64_t
@@ -54,55 +49,15 @@ trace(struct world *world, const void *data, size_t len)
 
 /* ---- events -------------------------------------------------------------- */
 
-static bool
-before(const struct event *a, const struct event *b)
-{
-	if (a->at_ms != b->at_ms)
-		return a->at_ms < b->at_ms;
-	return a->order < b->order;
-}
-
 void
 sim_push(struct world *world, struct event event)
 {
-	size_t at = world->heap_count;
+	struct event *item = malloc(sizeof(*item));
 
-	if (world->heap_count == world->heap_size) {
-		world->heap_size =
-		    world->heap_size > 0 ? world->heap_size * 2 : 1024;
-		world->heap = realloc(
-		    world->heap, world->heap_size * sizeof(*world->heap));
-		if (world->heap == NULL)
-			abort();
-	}
-	event.order = ++world->order;
-	world->heap_count++;
-	while (at > 0 && before(&event, &world->heap[(at - 1) / 2])) {
-		world->heap[at] = world->heap[(at - 1) / 2];
-		at = (at - 1) / 2;
-	}
-	world->heap[at] = event;
-}
-
-static struct event
-pop(struct world *world)
-{
-	struct event first = world->heap[0];
-	struct event last = world->heap[--world->heap_count];
-	size_t at = 0, child;
-
-	while ((child = 2 * at + 1) < world->heap_count) {
-		if (child + 1 < world->heap_count &&
-		    before(&world->heap[child + 1], &world->heap[child]))
-			child++;
-		if (!before(&world->heap[child], &last))
-			break;
-		world->heap[at] = world->heap[child];
-		at = child;
-	}
-	if (world->heap_count > 0)
-		world->heap[at] = last;
-	return first;
+	if (item == NULL)
+		abort();
+	*item = event;
+	schedule_put(&world->schedule, event.at_ms, item);
 }
 
 struct kms_time
@@ -546,36 +501,42 @@ take_answer(struct world *world, const struct event *event)
 	sim_settle(world, event->node);
 }
 
+static void
+event_free(struct event *event)
+{
+	free(event->body);
+	free(event);
+}
+
 bool
 sim_step(struct world *world)
 {
-	struct event event;
+	struct event *event = schedule_take(&world->schedule);
 	uint64_t note[4];
 
-	if (world->heap_count == 0)
+	if (event == NULL)
 		return false;
-	event = pop(world);
-	if (event.at_ms > world->now_ms)
-		world->now_ms = event.at_ms;
+	if (event->at_ms > world->now_ms)
+		world->now_ms = event->at_ms;
 	world->events++;
-	note[0] = (uint64_t)event.at_ms;
-	note[1] = (uint64_t)event.type << 32 | event.node;
-	note[2] = event.id << 16 | event.status;
-	note[3] = event.len;
+	note[0] = (uint64_t)event->at_ms;
+	note[1] = (uint64_t)event->type << 32 | event->node;
+	note[2] = event->id << 16 | event->status;
+	note[3] = event->len;
 	trace(world, note, sizeof(note));
-	if (event.len > 0)
-		trace(world, event.body, event.len);
-	switch (event.type) {
+	if (event->len > 0)
+		trace(world, event->body, event->len);
+	switch (event->type) {
 	case EVENT_TICK:
-		if (world->nodes[event.node].life == event.life &&
-		    world->nodes[event.node].tick_ms == event.at_ms)
-			sim_settle(world, event.node);
+		if (world->nodes[event->node].life == event->life &&
+		    world->nodes[event->node].tick_ms == event->at_ms)
+			sim_settle(world, event->node);
 		break;
 	case EVENT_REQUEST:
-		deliver(world, &event);
+		deliver(world, event);
 		break;
 	case EVENT_ANSWER:
-		take_answer(world, &event);
+		take_answer(world, event);
 		break;
 	case EVENT_WORKLOAD:
 		sim_workload(world);
@@ -584,28 +545,30 @@ sim_step(struct world *world)
 		sim_fault(world);
 		break;
 	case EVENT_RESTART:
-		if (!world->nodes[event.node].alive &&
-		    world->nodes[event.node].member)
-			sim_start(world, event.node);
+		if (!world->nodes[event->node].alive &&
+		    world->nodes[event->node].member)
+			sim_start(world, event->node);
 		break;
 	case EVENT_ACTOR:
-		if (world->nodes[event.node].alive &&
-		    world->nodes[event.node].life == event.life)
-			sim_actor_turn(world, event.node);
+		if (world->nodes[event->node].alive &&
+		    world->nodes[event->node].life == event->life)
+			sim_actor_turn(world, event->node);
 		break;
 	}
-	free(event.body);
+	event_free(event);
 	return true;
 }
 
 void
 sim_world_free(struct world *world)
 {
+	struct event *event;
+
 	for (unsigned int i = 0; i < world->profile.nodes; i++) {
 		sync_free(world->nodes[i].sync);
 		store_free(world->nodes[i].store);
 	}
-	for (size_t i = 0; i < world->heap_count; i++)
-		free(world->heap[i].body);
-	free(world->heap);
+	while ((event = schedule_take(&world->schedule)) != NULL)
+		event_free(event);
+	schedule_free(&world->schedule);
 }

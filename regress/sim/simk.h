@@ -19,6 +19,7 @@
 #include "kms-keeper/keeper.h"
 #include "kms-keeper/transaction.h"
 #include "regress/sim/runner.h"
+#include "regress/sim/schedule.h"
 
 #define WALL0 INT64_C(1767225600000)
 #define BOOT0 INT64_C(5000000)
@@ -292,7 +293,6 @@ struct work;
 
 struct event {
 	int64_t at_ms;
-	uint64_t order;
 	enum event_type type;
 	unsigned int node;
 	uint32_t life;
@@ -306,9 +306,8 @@ struct world {
 	int64_t now_ms;
 	struct profile profile;
 	enum mutation mutation;
-	struct event *heap;
-	size_t heap_count, heap_size;
-	uint64_t order, last_id;
+	struct schedule schedule; /* of events */
+	uint64_t last_id;
 	struct chain chain;
 	struct node nodes[PLACES_MAX];
 	bool blocked[PLACES_MAX][PLACES_MAX];

@@ -9,21 +9,10 @@
 
 /* ---- chance -------------------------------------------------------------- */
 
-/* splitmix64 */
-static uint64_t
-next(uint64_t *state)
-{
-	uint64_t z = *state += 0x9e3779b97f4a7c15;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-	z = (z ^ z >> 27) * 0x94d049bb133111eb;
-	return z ^ z >> 31;
-}
-
 uint64_t
 simk_random(struct world *world)
 {
-	return next(&world->random);
+	return chance_next(&world->random);
 }
 
 uint64_t
@@ -42,7 +31,7 @@ void
 simk_fill(uint64_t *state, uint8_t *out, size_t len)
 {
 	for (size_t i = 0; i < len; i++)
-		out[i] = (uint8_t)(next(state) >> 32);
+		out[i] = (uint8_t)(chance_next(state) >> 32);
 }
 
 /* ---- words --------------------------------------------------------------- */
@@ -84,55 +73,15 @@ simk_trace(struct world *world, const void *data, size_t len)
 
 /* ---- events -------------------------------------------------------------- */
 
-static bool
-before(const struct event *a, const struct event *b)
-{
-	if (a->at_ms != b->at_ms)
-		return a->at_ms < b->at_ms;
-	return a->order < b->order;
-}
-
 void
 simk_push(struct world *world, struct event event)
 {
-	size_t at = world->heap_count;
+	struct event *item = malloc(sizeof(*item));
 
-	if (world->heap_count == world->heap_size) {
-		world->heap_size =
-		    world->heap_size > 0 ? world->heap_size * 2 : 1024;
-		world->heap = realloc(
-		    world->heap, world->heap_size * sizeof(*world->heap));
-		if (world->heap == NULL)
-			abort();
-	}
-	event.order = ++world->order;
-	world->heap_count++;
-	while (at > 0 && before(&event, &world->heap[(at - 1) / 2])) {
-		world->heap[at] = world->heap[(at - 1) / 2];
-		at = (at - 1) / 2;
-	}
-	world->heap[at] = event;
-}
-
-static struct event
-pop(struct world *world)
-{
-	struct event first = world->heap[0];
-	struct event last = world->heap[--world->heap_count];
-	size_t at = 0, child;
-
-	while ((child = 2 * at + 1) < world->heap_count) {
-		if (child + 1 < world->heap_count &&
-		    before(&world->heap[child + 1], &world->heap[child]))
-			child++;
-		if (!before(&world->heap[child], &last))
-			break;
-		world->heap[at] = world->heap[child];
-		at = child;
-	}
-	if (world->heap_count > 0)
-		world->heap[at] = last;
-	return first;
+	if (item == NULL)
+		abort();
+	*item = event;
+	schedule_put(&world->schedule, event.at_ms, item);
 }
 
 static void
@@ -180,33 +129,39 @@ handle(struct world *world, struct event *event)
 	}
 }
 
+static void
+event_free(struct event *event)
+{
+	free(event->question);
+	simk_work_free(event->work);
+	free(event);
+}
+
 bool
 simk_step(struct world *world)
 {
-	struct event event;
+	struct event *event = schedule_take(&world->schedule);
 	uint64_t note[3];
 
-	if (world->heap_count == 0)
+	if (event == NULL)
 		return false;
-	event = pop(world);
-	if (event.at_ms > world->now_ms)
-		world->now_ms = event.at_ms;
+	if (event->at_ms > world->now_ms)
+		world->now_ms = event->at_ms;
 	world->events++;
-	note[0] = (uint64_t)event.at_ms;
-	note[1] = (uint64_t)event.type << 32 | event.node;
-	note[2] = event.id;
+	note[0] = (uint64_t)event->at_ms;
+	note[1] = (uint64_t)event->type << 32 | event->node;
+	note[2] = event->id;
 	simk_trace(world, note, sizeof(note));
-	handle(world, &event);
-	free(event.question);
-	simk_work_free(event.work);
+	handle(world, event);
+	event_free(event);
 	return true;
 }
 
 void
 simk_run_until(struct world *world, int64_t at_ms)
 {
-	while (world->reason[0] == '\0' && world->heap_count > 0 &&
-	    world->heap[0].at_ms <= at_ms)
+	while (world->reason[0] == '\0' &&
+	    schedule_next_ms(&world->schedule) <= at_ms)
 		(void)simk_step(world);
 	if (world->now_ms < at_ms)
 		world->now_ms = at_ms;
@@ -215,15 +170,15 @@ simk_run_until(struct world *world, int64_t at_ms)
 void
 simk_world_free(struct world *world)
 {
+	struct event *event;
+
 	for (unsigned int i = 0; i < PLACES_MAX; i++)
 		if (world->nodes[i].alive)
 			simk_crash(world, i);
 	simk_net_free(world);
 	simk_middle_free(world);
 	simk_app_free(world);
-	for (size_t i = 0; i < world->heap_count; i++) {
-		free(world->heap[i].question);
-		simk_work_free(world->heap[i].work);
-	}
-	free(world->heap);
+	while ((event = schedule_take(&world->schedule)) != NULL)
+		event_free(event);
+	schedule_free(&world->schedule);
 }
