@@ -9,6 +9,7 @@
 #include "common/err.h"
 #include "common/hex.h"
 #include "common/log.h"
+#include "common/secmem.h"
 #include "crypto/signature.h"
 #include "kms-keeper/derive.h"
 #include "proto/metrics.h"
@@ -35,7 +36,7 @@ struct audit {
 	int64_t signed_ms;    /* boot time */
 	struct kms_time now;
 	bool has_key;
-	uint8_t key[SHA256_LEN];
+	uint8_t *key; /* secmem, SHA256_LEN bytes: of the hashes of paths */
 };
 
 static const char *const kind_names[AUDIT_KINDS] = {
@@ -60,6 +61,11 @@ audit_new(audit_write_fn write, void *arg, struct identity *identity)
 
 	if (audit == NULL)
 		return NULL;
+	audit->key = secmem_alloc(SHA256_LEN);
+	if (audit->key == NULL) {
+		free(audit);
+		return NULL;
+	}
 	audit->write = write;
 	audit->arg = arg;
 	audit->identity = identity;
@@ -71,7 +77,7 @@ audit_free(struct audit *audit)
 {
 	if (audit == NULL)
 		return;
-	OPENSSL_cleanse(audit, sizeof(*audit));
+	secmem_free(audit->key);
 	free(audit);
 }
 
@@ -306,7 +312,7 @@ audit_path_key(struct audit *audit, const uint8_t *master)
 void
 audit_forget(struct audit *audit)
 {
-	OPENSSL_cleanse(audit->key, sizeof(audit->key));
+	OPENSSL_cleanse(audit->key, SHA256_LEN);
 	audit->has_key = false;
 }
 
