@@ -30,6 +30,7 @@ struct submission {
 	struct eth_word secret_hash;
 	struct transaction transaction; /* the last one signed */
 	struct eth_word hash;		/* of it */
+	uint64_t last_nonce; /* the highest of those signed for this hash */
 	uint64_t mined_block;
 	char problem[512];
 };
@@ -169,6 +170,8 @@ on_signed(void *arg, int error, const uint8_t *raw, size_t len)
 		trouble(s, "signing failed: %s", kms_strerror(error));
 		return;
 	}
+	if (s->transaction.nonce > s->last_nonce)
+		s->last_nonce = s->transaction.nonce;
 	keccak256(raw, len, s->hash.bytes);
 	hex_encode(s->hash.bytes, ETH_WORD_LEN, text);
 	log_info("sending setMasterSecretHash, transaction 0x%s", text);
@@ -207,6 +210,20 @@ set_fees(struct submission *s, const struct registry_answer *inputs,
 	return error;
 }
 
+/* A replacement takes the place of the last one; or a lower one, for a nonce
+ * that was told too high would wait for ever; but none that is spent. */
+static uint64_t
+choose_nonce(const struct submission *s, const struct registry_answer *inputs)
+{
+	uint64_t nonce = inputs->nonce_pending;
+
+	if (!s->replacing)
+		return nonce;
+	if (nonce > s->transaction.nonce)
+		nonce = s->transaction.nonce;
+	return nonce < inputs->nonce_latest ? inputs->nonce_latest : nonce;
+}
+
 static void
 on_inputs(void *arg, int error, const struct registry_answer *inputs)
 {
@@ -229,16 +246,14 @@ on_inputs(void *arg, int error, const struct registry_answer *inputs)
 		    s->config.chain_id, inputs->chain_id);
 		return;
 	}
-	if (s->replacing && inputs->nonce_latest > s->transaction.nonce) {
+	/* Each of them may be mined while its nonce is free. */
+	if (s->replacing && inputs->nonce_latest > s->last_nonce) {
 		finish(s, SUBMISSION_REPLACED,
 		    "its nonce was spent by another transaction");
 		return;
 	}
 	memcpy(transaction.secret_hash, s->secret_hash.bytes, ETH_WORD_LEN);
-	transaction.nonce = inputs->nonce_pending;
-	/* One that was told too high a nonce would wait for ever. */
-	if (s->replacing && transaction.nonce > s->transaction.nonce)
-		transaction.nonce = s->transaction.nonce;
+	transaction.nonce = choose_nonce(s, inputs);
 	if (set_fees(s, inputs, &transaction) != 0) {
 		trouble(s,
 		    "fees beyond the limit of %" PRIu64
@@ -321,9 +336,12 @@ on_receipt(void *arg, int error, const struct registry_answer *receipt)
 	s->next_ms = s->now.boot_ms + RECEIPT_MS;
 	if (error != 0) {
 		trouble(s, "its receipt is unknown: %s", receipt->text);
+		/* Whether it can still be mined its nonce tells, too. */
+		if (s->now.boot_ms - s->sent_ms >= STUCK_MS)
+			ask_inputs(s, true);
 		return;
 	}
-	s->mined_block = receipt->block;
+	s->mined_block = receipt->mined ? receipt->block : 0;
 	if (receipt->mined && receipt->tx_status == 1)
 		finish(s, SUBMISSION_MINED, "mined");
 	else if (receipt->mined)
@@ -342,6 +360,7 @@ submission_start(
 	s->secret_hash = *hash;
 	s->state = SUBMISSION_PREPARING;
 	s->replacing = false;
+	s->last_nonce = s->mined_block = 0;
 	s->problem[0] = '\0';
 	s->next_ms = now.boot_ms;
 	submission_tick(s, now);

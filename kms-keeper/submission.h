@@ -61,7 +61,7 @@ bool submission_open(const struct submission *submission);
 bool submission_needs(
     const struct submission *submission, const struct eth_word *hash);
 
-/* The block of the last receipt, 0: none. */
+/* The block that the last receipt names, 0: none. */
 uint64_t submission_block(const struct submission *submission);
 
 /* Was the transaction for this hash mined above the block that was read? Then
