@@ -93,6 +93,8 @@ readiness_tick_failed(struct readiness *r, const char *text)
 	if (r->retry_ms > (int64_t)r->config->node_tick)
 		r->retry_ms = (int64_t)r->config->node_tick;
 	r->next_tick_ms = r->now.boot_ms + r->retry_ms;
+	/* Nobody knows whether it still stands. */
+	r->contrary_since_ms = r->now.boot_ms;
 	log_warn("reading the chain: %s", text);
 	if (!r->ready)
 		readiness_unavailable(r, "the chain cannot be read: %s", text);
@@ -192,12 +194,14 @@ on_hash_unknown(struct readiness *r)
 	/* The race is lost; the candidate may go once nothing can mine it, in
 	 * another order of the last blocks either. */
 	submission_abandon(r->submission);
-	if (handover_doubts(r->handover))
+	if (handover_doubts(r->handover)) {
 		readiness_tick_done(r, 0);
-	else if (readiness_has_leftovers(r))
+	} else if (readiness_has_leftovers(r)) {
 		readiness_check_finality(r, CONTRARY_RACE);
-	else
+	} else {
+		r->contrary = CONTRARY_NONE;
 		readiness_tick_done(r, next_ms);
+	}
 }
 
 static void
@@ -267,21 +271,26 @@ static void
 on_refusal(struct readiness *r)
 {
 	const struct member_row *own = readiness_own_row(r);
+	bool gone = own == NULL ||
+	    (own->fetched_ms != 0 &&
+		(!own->facts.found || own->facts.status != INSTANCE_ACTIVE));
 
+	if (gone)
+		submission_abandon(r->submission);
+	if (gone && (r->installed || readiness_has_leftovers(r))) {
+		readiness_check_finality(r, CONTRARY_REGISTRATION);
+		return;
+	}
 	if (!r->installed) {
 		wait_for_registration(r);
-	} else if (own == NULL ||
-	    (own->fetched_ms != 0 &&
-		(!own->facts.found || own->facts.status != INSTANCE_ACTIVE))) {
-		readiness_check_finality(r, CONTRARY_REGISTRATION);
-	} else {
-		/* What cannot be read takes nothing back, but nor does it
-		 * stand while time passes. */
-		if (own->fetched_ms != 0)
-			r->contrary = CONTRARY_NONE;
-		r->contrary_since_ms = r->now.boot_ms;
-		readiness_tick_done(r, (int64_t)r->config->node_tick);
+		return;
 	}
+	/* What cannot be read takes nothing back, but nor does it stand while
+	 * time passes. */
+	if (own->fetched_ms != 0)
+		r->contrary = CONTRARY_NONE;
+	r->contrary_since_ms = r->now.boot_ms;
+	readiness_tick_done(r, (int64_t)r->config->node_tick);
 }
 
 void

@@ -83,7 +83,8 @@ struct readiness {
 
 	enum contrary contrary;
 	uint64_t contrary_block;   /* where it was first seen */
-	bool contrary_open;	   /* a transaction was open then */
+	bool contrary_open;	   /* a transaction that would need what is
+				      at stake was open at the last look */
 	int64_t contrary_since_ms; /* boot time */
 
 	char reason[512];

@@ -145,7 +145,6 @@ race_is_final(
 {
 	bool ours = r->installed && same_hash(final, &r->master_hash);
 
-	/* One that was open has ended since, in a block that is not final. */
 	if (r->has_candidate && !r->contrary_open &&
 	    !submission_open(r->submission) &&
 	    !same_hash(final, &r->candidate_hash)) {
@@ -156,15 +155,38 @@ race_is_final(
 	r->contrary = CONTRARY_NONE;
 }
 
+/* Of a node that is none any more, and holds no secret. */
+static void
+drop_leftovers(struct readiness *r, const char *why)
+{
+	log_info("dropping the candidate secret and offers: %s", why);
+	drop_candidate(r);
+	handover_drop_offers(r->handover, NULL);
+	r->contrary = CONTRARY_NONE;
+}
+
+/* Would a transaction that may still be mined need what is at stake? */
+static bool
+is_needed(const struct readiness *r)
+{
+	if (r->contrary == CONTRARY_RACE || !r->installed)
+		return submission_open(r->submission);
+	return submission_needs(r->submission, &r->master_hash);
+}
+
 static void
 contrary_is_final(
     struct readiness *r, const char *why, const struct eth_word *final)
 {
 	if (r->contrary == CONTRARY_RACE) {
 		race_is_final(r, why, final);
-	} else if (!submission_needs(r->submission, &r->master_hash)) {
+	} else if (is_needed(r) || r->contrary_open) {
+		/* What has been mined since is not final. */
+	} else if (r->installed) {
 		wipe_master(r, why, final);
 		return;
+	} else {
+		drop_leftovers(r, why);
 	}
 	readiness_tick_done(r, (int64_t)r->config->node_tick);
 }
@@ -241,6 +263,31 @@ on_final_hash(void *arg, int error, const struct registry_answer *answer)
 		readiness_tick_done(r, (int64_t)r->config->node_tick);
 }
 
+/*
+ * From which block, and when, must it stand? From the first sighting; where a
+ * transaction was open then, from its end. Hash and registration that take
+ * turns are one state: what counts is what stands at a final block since.
+ */
+static void
+note_contrary(struct readiness *r, enum contrary contrary)
+{
+	enum contrary before = r->contrary;
+	uint64_t mined = submission_block(r->submission);
+	bool goes_on = before == contrary ||
+	    (before != CONTRARY_NONE && before != CONTRARY_RACE &&
+		contrary != CONTRARY_RACE);
+	bool open, ended;
+
+	r->contrary = contrary;
+	open = is_needed(r);
+	ended = r->contrary_open && !open;
+	if (!goes_on || ended)
+		r->contrary_block = mined > r->block ? mined : r->block;
+	if (before != contrary || ended)
+		r->contrary_since_ms = r->now.boot_ms;
+	r->contrary_open = open;
+}
+
 void
 readiness_check_finality(struct readiness *r, enum contrary contrary)
 {
@@ -250,18 +297,6 @@ readiness_check_finality(struct readiness *r, enum contrary contrary)
 		.finalized = true,
 	};
 
-	if (r->contrary != contrary) {
-		/* Two that take turns are one state: at a block that is final
-		 * since it began, whatever stands there is. */
-		if (contrary == CONTRARY_RACE || r->contrary == CONTRARY_RACE ||
-		    r->contrary == CONTRARY_NONE)
-			r->contrary_block = r->block;
-		r->contrary = contrary;
-		r->contrary_open = submission_open(r->submission);
-		if (contrary == CONTRARY_RACE &&
-		    submission_block(r->submission) > r->block)
-			r->contrary_block = submission_block(r->submission);
-		r->contrary_since_ms = r->now.boot_ms;
-	}
+	note_contrary(r, contrary);
 	readiness_ask(r, STEP_FINAL_HASH, &question, on_final_hash, r);
 }

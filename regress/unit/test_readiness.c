@@ -414,6 +414,57 @@ nonce_too_high(void **state)
 	assert_int_equal(a.nonce, 5);
 }
 
+/* One endpoint is behind: the first transaction may be mined all the same, and
+ * is the one to replace. */
+static void
+nonce_too_low(void **state)
+{
+	struct eth_word hash;
+	struct eip1559 a, b;
+
+	(void)state;
+	rig.nonce_pending = rig.nonce_latest = 5;
+	run(3000);
+	rig.nonce_pending = rig.nonce_latest = 4;
+	run(65000);
+	assert_int_equal(rig.sent, 2);
+	a = sent_transaction(&hash);
+	assert_int_equal(a.nonce, 4);
+	rig.nonce_pending = 6;
+	rig.nonce_latest = 5;
+	run(62000);
+	assert_int_equal(rig.sent, 3);
+	b = sent_transaction(&hash);
+	assert_int_equal(b.nonce, 5);
+	assert_true(b.max_fee > a.max_fee);
+	/* The higher one is spent: none of them can be mined. */
+	rig.nonce_pending = rig.nonce_latest = 6;
+	run(70000);
+	assert_int_equal(rig.sent, 4);
+	a = sent_transaction(&hash);
+	assert_int_equal(a.nonce, 6);
+	assert_true(a.max_fee < b.max_fee);
+}
+
+/* No receipt is to be had: that its nonce is spent ends it as well. */
+static void
+receipt_unknown(void **state)
+{
+	struct eth_word hash;
+	struct eip1559 a;
+
+	(void)state;
+	rig.nonce_pending = rig.nonce_latest = 5;
+	rig.fail = 1U << REGISTRY_RECEIPT;
+	run(50000);
+	assert_int_equal(rig.sent, 1);
+	rig.nonce_pending = rig.nonce_latest = 6;
+	run(30000);
+	assert_int_equal(rig.sent, 2);
+	a = sent_transaction(&hash);
+	assert_int_equal(a.nonce, 6);
+}
+
 static void
 sending_fails(void **state)
 {
@@ -719,6 +770,10 @@ reset_with_an_open_transaction(void **state)
 	rig.mined = true;
 	rig.tx_status = 0;
 	rig.mined_block = rig.head;
+	run(62000);
+	/* In another order of the blocks since then it may be mined yet. */
+	assert_int_equal(wiped, 0);
+	rig.final_block = rig.head + 1;
 	run(31000);
 	assert_int_equal(wiped, 1);
 }
@@ -758,6 +813,27 @@ chain_without_finality(void **state)
 	assert_non_null(readiness_master(r));
 	/* The hour begins anew. */
 	rig.hash.bytes[3] ^= 1;
+	run(3500000);
+	assert_int_equal(wiped, 0);
+	run(200000);
+	assert_int_equal(wiped, 1);
+}
+
+/* The hour is one in which the chain could be read. */
+static void
+outage_without_finality(void **state)
+{
+	uint8_t secret[MASTER_SECRET_LEN];
+
+	(void)state;
+	become_ready(secret);
+	rig.no_final = true;
+	rig.hash.bytes[3] ^= 1;
+	run(31000);
+	unavailable_for("masterSecretHash is another one now");
+	rig.fail = 1U << REGISTRY_HASH;
+	run(4000000);
+	rig.fail = 0;
 	run(3500000);
 	assert_int_equal(wiped, 0);
 	run(200000);
@@ -866,6 +942,55 @@ contrary_facts_take_turns(void **state)
 	rig.final_hash = rig.hash;
 	run(31000);
 	assert_int_equal(wiped, 1);
+}
+
+static void
+lose_registration(struct eth_word *ours)
+{
+	rig.stall = 1U << REGISTRY_RECEIPT;
+	run(3000);
+	(void)sent_transaction(ours);
+	rig.member_count = 0;
+	run(31000);
+	unavailable_for("not a registered KMS instance");
+	rig.final_block = rig.head + 1;
+	rig.final_without_instances = true;
+	run(62000);
+}
+
+/* A candidate is kept while its transaction is open, and no longer. */
+static void
+registration_ended_with_a_candidate(void **state)
+{
+	struct eth_word ours;
+
+	(void)state;
+	lose_registration(&ours);
+	rig.member_count = 1;
+	rig.hash = ours;
+	run(31000);
+	assert_non_null(readiness_master(r));
+}
+
+static void
+registration_ended_for_good(void **state)
+{
+	struct eth_word ours;
+
+	(void)state;
+	lose_registration(&ours);
+	rig.queued = 0;
+	rig.stall = 0;
+	rig.mined = true;
+	rig.tx_status = 0;
+	rig.mined_block = rig.head;
+	run(62000);
+	rig.final_block = rig.head + 1;
+	run(62000);
+	rig.member_count = 1;
+	rig.hash = ours;
+	run(62000);
+	unavailable_for("no peer has handed it over");
 }
 
 /* One's own instance cannot be read for long: no reason to wipe either. */
@@ -1016,6 +1141,8 @@ main(void)
 		TEST(wrong_chain_for_the_transaction),
 		TEST(stuck),
 		TEST(nonce_too_high),
+		TEST(nonce_too_low),
+		TEST(receipt_unknown),
 		TEST(sending_fails),
 		TEST(others_hash),
 		TEST(configuration_mismatches),
@@ -1031,8 +1158,11 @@ main(void)
 		TEST(reset_with_an_open_transaction),
 		TEST(replaced_hash_is_final),
 		TEST(chain_without_finality),
+		TEST(outage_without_finality),
 		TEST(version_revoked),
 		TEST(registration_ended),
+		TEST(registration_ended_with_a_candidate),
+		TEST(registration_ended_for_good),
 		TEST(contrary_facts_take_turns),
 		TEST(own_instance_unreadable),
 		TEST(unreadable_after_a_contrary_fact),
