@@ -33,7 +33,7 @@
 #define RIG_CHAIN_ID 31337
 #define RIG_KMS_APP 49
 #define RIG_QUEUE_MAX 1100
-#define RIG_INSTANCES_MAX 8
+#define RIG_INSTANCES_MAX 16
 
 struct rig_question {
 	uint64_t id;
