@@ -125,7 +125,8 @@ greet_one(struct cluster *cluster)
 	if (now < cluster->greet_ms || cluster->peer_count == 0)
 		return;
 	for (size_t i = 0; i < cluster->peer_count; i++) {
-		if (cluster->peers[i].shown_ms > latest)
+		if (cluster->peers[i].dialled &&
+		    cluster->peers[i].shown_ms > latest)
 			latest = cluster->peers[i].shown_ms;
 	}
 	if (latest >= 0 && now - latest < QUIET_MS)

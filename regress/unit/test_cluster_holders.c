@@ -420,6 +420,23 @@ quiet(void **state)
 	assert_int_equal(asked_by_tick(), -1);
 }
 
+/* The word of one that is dialled no more counts no more: nor does it keep
+ * this node from asking the others. */
+static void
+word_of_one_not_dialled(void **state)
+{
+	(void)state;
+	list_peers(0, 3);
+	cluster_holders_reset(c);
+	note(1, true);
+	assert_int_equal(asked_by_tick(), -1);
+	peer_facts(1)->status = 1;
+	update();
+	assert_true(is_last_of_secret());
+	if (asked_by_tick() < 0)
+		assert_true(asked_by_tick() >= 0);
+}
+
 /* It is passed over, and costs the others no time. */
 static void
 not_dialled_is_not_asked(void **state)
@@ -557,6 +574,7 @@ main(void)
 		TEST(no_secret),
 		TEST(silent_peers),
 		TEST(quiet),
+		TEST(word_of_one_not_dialled),
 		TEST(not_dialled_is_not_asked),
 		TEST(nobody_to_ask),
 		TEST(greet_all),
