@@ -100,15 +100,14 @@ cluster_peers_free(struct cluster *cluster)
 	cluster->peer_count = 0;
 }
 
-/* The chain lists it no more: the same as being invalid there. */
 static void
-note_gone(struct cluster *cluster, const struct cluster_peer *peer)
+note_gone(
+    struct cluster *cluster, const struct cluster_peer *peer, int64_t until_ms)
 {
 	struct cluster_gone *gone = &cluster->gone[cluster->gone_next];
 
 	gone->wallet = peer->wallet;
-	gone->until_ms = cluster->now.boot_ms +
-	    (int64_t)cluster->keeper->config->peer_blacklist;
+	gone->until_ms = until_ms;
 	cluster->gone_next = (cluster->gone_next + 1) % CLUSTER_GONE_MAX;
 }
 
@@ -187,16 +186,24 @@ is_listed(const struct eth_address *wallet, const struct readiness_view *view)
 	return false;
 }
 
-/* A list without this node is more likely wrong than right: nobody is judged
- * by it. */
+/*
+ * To be listed no more is the same as being invalid. A list without this node
+ * is more likely wrong than right: nobody is judged by it, nor let off.
+ */
 static void
 note_all_gone(struct cluster *cluster, const struct readiness_view *view)
 {
-	if (!is_listed(&cluster->keeper->identity->wallet, view))
-		return;
+	bool judged = is_listed(&cluster->keeper->identity->wallet, view);
+	int64_t now = cluster->now.boot_ms;
+
 	for (size_t i = 0; i < cluster->peer_count; i++) {
-		if (!is_listed(&cluster->peers[i].wallet, view))
-			note_gone(cluster, &cluster->peers[i]);
+		const struct cluster_peer *peer = &cluster->peers[i];
+		int64_t until_ms = judged
+		    ? now + (int64_t)cluster->keeper->config->peer_blacklist
+		    : peer->shunned_until_ms;
+
+		if (until_ms > now && !is_listed(&peer->wallet, view))
+			note_gone(cluster, peer, until_ms);
 	}
 }
 

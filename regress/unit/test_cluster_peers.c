@@ -357,6 +357,31 @@ list_without_us(void **state)
 	assert_false(is_dialled(1));
 }
 
+/* Nobody is judged by it, nor let off: what the chain has shown before stands
+ * for its time. */
+static void
+shunned_over_list_without_us(void **state)
+{
+	(void)state;
+	list_peers(0, 2);
+	peer_facts(1)->status = 1;
+	update();
+	pass(1000);
+	rig.member_count = 0;
+	list_peer(0);
+	update();
+	assert_null(peer(1));
+	list_peers(0, 2);
+	assert_true(is_dialled(0));
+	assert_false(is_dialled(1));
+	pass(BLACKLIST_MS - 1001);
+	tick();
+	assert_false(is_dialled(1));
+	pass(1);
+	tick();
+	assert_true(is_dialled(1));
+}
+
 /* So many are remembered; one more, and the first is not. */
 static void
 many_gone(void **state)
@@ -777,6 +802,7 @@ main(void)
 		PROBES(unread_when_it_is_over),
 		PROBES(gone_and_back),
 		PROBES(list_without_us),
+		PROBES(shunned_over_list_without_us),
 		PROBES(many_gone),
 		PROBES(kept),
 		PROBES(kept_while_shunned),
