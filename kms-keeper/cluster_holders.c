@@ -181,9 +181,10 @@ cluster_flush(const struct cluster *cluster, uint64_t *behind)
 		uint64_t lag = view.mark < sequence ? sequence - view.mark : 0;
 
 		any = true;
-		if (lag < *behind)
+		/* Of what lies below another's mark it has part only. */
+		if (view.level && lag < *behind)
 			*behind = lag;
-		if (lag == 0 && view.level)
+		if (*behind == 0)
 			return CLUSTER_FLUSHED;
 	}
 	return any && cluster_sync_key(cluster) != NULL ? CLUSTER_FLUSHING
