@@ -88,7 +88,8 @@ work(const struct options *o, unsigned int job)
 		give_up(o, "init");
 	for (uint64_t n = job; o->forever || n < o->seeds; n += o->jobs) {
 		one_seed(o, o->from + n, &total);
-		if (o->forever && total.failed > 0)
+		/* One that notices a mutation is enough. */
+		if ((o->forever || o->mutation != 0) && total.failed > 0)
 			break;
 	}
 	return total;

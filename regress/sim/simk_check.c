@@ -134,6 +134,18 @@ check_master(struct world *world, unsigned int i)
 		    i);
 }
 
+/* Was the node's registration over at a block that is final since lately? */
+static bool
+has_ended(struct world *world, unsigned int i)
+{
+	uint64_t final = world->chain.final;
+
+	for (uint64_t n = final; n > BLOCK0 && n + FINAL_RECENT > final; n--)
+		if (simk_block(world, n)->status[i] != INSTANCE_ACTIVE)
+			return true;
+	return false;
+}
+
 static void
 check_dropped(struct world *world, unsigned int i)
 {
@@ -147,7 +159,7 @@ check_dropped(struct world *world, unsigned int i)
 	simk_note(world, "node %u drops candidate %02x%02x", i, hash->bytes[0],
 	    hash->bytes[1]);
 	if ((same(&head->hash, hash) || same(&final->hash, hash)) &&
-	    !is_contrary(head, i, hash))
+	    !is_contrary(head, i, hash) && !has_ended(world, i))
 		simk_fail(world,
 		    "wiped: node %u dropped a candidate that stands on chain",
 		    i);
