@@ -426,11 +426,18 @@ do_get(const struct app_context *c, const struct target *target,
 	case STORE_ABSENT:
 		return app_refuse(answer, 404, "no such key");
 	case STORE_GONE:
-		if (!c->fetched && c->replication != NULL &&
-		    c->replication->fetch(c->replication->arg, c->app_id,
-			key->text, key->len) == 0) {
-			answer->status = APP_WAITS;
-			return 0;
+		if (!c->fetched && c->replication != NULL) {
+			error = c->replication->fetch(c->replication->arg,
+			    c->app_id, key->text, key->len);
+			if (error == 0) {
+				answer->status = APP_WAITS;
+				return 0;
+			}
+			/* What nobody was asked for may be there. */
+			if (error != KMS_ENOENT)
+				return app_refuse(answer, 503,
+				    "the node cannot ask its peers for the "
+				    "value at the moment");
 		}
 		return app_refuse(answer, 410,
 		    "the value was evicted to make room, and no peer has it");

@@ -431,12 +431,12 @@ static const char *
 check_room(
     const struct sync_requests *rs, const struct counterpart *c, bool stranger)
 {
-	const struct sync_request *r, *next;
+	const struct sync_request *r;
 	size_t same = 0;
 
-	HASH_ITER (hh, rs->table, r, next) {
+	/* What was cancelled takes room until the identity is done with it. */
+	LIST_FOREACH (r, &rs->all, link)
 		same += r->reply.counterpart == c;
-	}
 	if (same >= SYNC_REQUESTS_PEER_MAX)
 		return "too many requests of this node are under way";
 	if (stranger && rs->strangers >= SYNC_REQUESTS_STRANGERS_MAX)

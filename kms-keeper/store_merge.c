@@ -37,6 +37,18 @@ error_reason(int error)
 	}
 }
 
+/* Can a record have expired by now, on a clock as far ahead as may be? */
+static bool
+may_have_expired(const struct store *store, const struct store_incoming *in,
+    struct kms_time now)
+{
+	int64_t ttl = merge_ttl(in->ttl_ms, false), due;
+
+	return ttl > 0 &&
+	    !__builtin_add_overflow(in->updated_at_ms, ttl, &due) &&
+	    due <= now.wall_ms + store->config.max_clock_skew_ms;
+}
+
 /* Rule 1 but for the clock; NULL when nothing is wrong. */
 static const char *
 refusal(const struct store *store, uint64_t app_id,
@@ -52,6 +64,8 @@ refusal(const struct store *store, uint64_t app_id,
 	if (!in->tombstone && !store_value_fits(store, in->value_len))
 		return "size";
 	if (in->updated_at_ms > now.wall_ms + store->config.max_clock_skew_ms)
+		return "future";
+	if (in->expired && !may_have_expired(store, in, now))
 		return "future";
 	return NULL;
 }
@@ -149,6 +163,9 @@ take(struct store *store, struct slot *slot, const struct store_incoming *in,
 	if (error != 0)
 		return rejected(error_reason(error));
 	error = content_fill(&content, in, theirs, now);
+	/* Older than that is as good as gone. */
+	if (content.age_ms > store->config.tombstone_retention_ms)
+		content.age_ms = store->config.tombstone_retention_ms;
 	if (error == 0)
 		error = store_write(store, slot, &content, changed, now);
 	if (error == 0)

@@ -11,6 +11,7 @@
 #define ORIGIN_UNKNOWN UINT32_MAX /* from a peer, but which is not certain */
 #define REFUSED_MAX 64		  /* records a peer */
 #define REFUSED_KEY_MAX 1024
+#define ALWAYS_TAKEN 16384 /* bytes of a message no node is too small for */
 #define BACKOFF_MIN_MS 200
 #define BACKOFF_MAX_MS 10000
 #define LIST_MAX 64	      /* items of a node that is listed, not divided */
@@ -133,7 +134,8 @@ struct repair {
 	uint64_t id; /* of the message under way */
 	int64_t sent_ms, started_ms, due_ms;
 	int64_t rest_ms; /* without a message under way: when it goes on */
-	size_t bytes;	 /* of the message */
+	size_t bytes;	 /* of the message, then of the answer, too */
+	size_t sent_bytes;
 	unsigned int failures;
 	unsigned int passes;
 	uint64_t base;		   /* our sequence when it began */
@@ -152,13 +154,16 @@ struct repair {
 	size_t spared_count, spared_size;
 	uint64_t push_app, pushed; /* of wants, what was sent up to here */
 	size_t sent;		   /* records of the delta under way */
-	uint64_t moved;		   /* records either way in this repair */
-	uint64_t left;		   /* that the peer rejected */
-	bool differed;		   /* in this pass */
-	bool dropping;		   /* we were away too long, the peer was not */
-	bool dropped;		   /* of this group, what is to be dropped */
-	bool unfilled;		   /* the peer itself lacks what others have */
-	uint64_t *seen;		   /* keys that it sent, while dropping */
+	uint64_t one_app;	   /* ... and which it is, if it is one */
+	size_t one_len;
+	uint8_t one[REFUSED_KEY_MAX];
+	uint64_t moved; /* records either way in this repair */
+	uint64_t left;	/* that the peer rejected */
+	bool differed;	/* in this pass */
+	bool dropping;	/* we were away too long, the peer was not */
+	bool dropped;	/* of this group, what is to be dropped */
+	bool unfilled;	/* the peer itself lacks what others have */
+	uint64_t *seen; /* keys that it sent, while dropping */
 	size_t seen_count, seen_size;
 };
 
@@ -347,6 +352,12 @@ int64_t sync_push_next(
 void sync_push_from(
     struct sync *sync, struct sync_peer *peer, uint64_t sequence);
 uint64_t sync_push_mark(const struct sync_peer *peer);
+/* Can 413 to a message of so many bytes be true? Nobody signs it. */
+bool sync_may_be_too_large(const struct sync_peer *peer, size_t bytes);
+/* Keep a record that the peer refused, to try it again later; false: there are
+ * too many. */
+bool sync_refused_keep(struct sync_peer *peer, uint64_t app_id, const void *key,
+    size_t key_len, const char *why, struct kms_time now);
 bool sync_counts_are_whole(const struct sync_counts *counts, size_t sent);
 
 /* ---- sync_repair.c ------------------------------------------------------- */

@@ -13,7 +13,6 @@
 #define REJECTED_GAP_MS 50
 #define HEARD_GAP_MS 1000
 #define UNSUPPORTED_TRIES 3
-#define ALWAYS_TAKEN 16384 /* bytes of a message no node is too small for */
 #define MEET_DELAY_MS 200
 #define VISITS_A_STEP 8 /* times batch_records, to pass over held ones */
 
@@ -316,46 +315,59 @@ batch_record(
 }
 
 static bool
-refused_is_kept(const struct push *push, const struct store_record *record)
+refused_is_kept(
+    const struct push *push, uint64_t app_id, const void *key, size_t key_len)
 {
 	const struct refused *refused;
 
 	TAILQ_FOREACH (refused, &push->refused, link) {
-		if (refused->app_id == record->app_id &&
-		    refused->key_len == record->key_len &&
-		    memcmp(refused->key, record->key, record->key_len) == 0)
+		if (refused->app_id == app_id && refused->key_len == key_len &&
+		    memcmp(refused->key, key, key_len) == 0)
 			return true;
 	}
 	return false;
 }
 
-/* Keep the one record of the batch to try it again later; false: there are
- * too many. */
-static bool
-refused_keep(struct sync_peer *peer, const char *why, struct kms_time now)
+bool
+sync_refused_keep(struct sync_peer *peer, uint64_t app_id, const void *key,
+    size_t key_len, const char *why, struct kms_time now)
 {
 	struct push *push = &peer->push;
-	struct store_record record;
 	struct refused *refused = NULL;
 
-	if (!batch_record(peer, now, &record) || refused_is_kept(push, &record))
+	if (refused_is_kept(push, app_id, key, key_len))
 		return true;
 	log_warn("sync: %s %s a record of app %llu (%zu bytes of key), "
 		 "to be tried again",
-	    peer->wallet, why, (unsigned long long)record.app_id,
-	    record.key_len);
-	if (push->refused_count < REFUSED_MAX &&
-	    record.key_len <= REFUSED_KEY_MAX)
-		refused = calloc(1, sizeof(*refused) + record.key_len);
+	    peer->wallet, why, (unsigned long long)app_id, key_len);
+	if (push->refused_count < REFUSED_MAX && key_len <= REFUSED_KEY_MAX)
+		refused = calloc(1, sizeof(*refused) + key_len);
 	if (refused == NULL)
 		return false;
-	refused->app_id = record.app_id;
-	refused->key_len = (uint32_t)record.key_len;
-	memcpy(refused->key, record.key, record.key_len);
+	refused->app_id = app_id;
+	refused->key_len = (uint32_t)key_len;
+	memcpy(refused->key, key, key_len);
 	refused->retry_ms = now.boot_ms + REFUSED_RETRY_MS;
 	refused_place(push, refused);
 	push->refused_count++;
 	return true;
+}
+
+/* The one record of the batch. */
+static bool
+batch_keep(struct sync_peer *peer, const char *why, struct kms_time now)
+{
+	struct store_record record;
+
+	return !batch_record(peer, now, &record) ||
+	    sync_refused_keep(
+		peer, record.app_id, record.key, record.key_len, why, now);
+}
+
+bool
+sync_may_be_too_large(const struct sync_peer *peer, size_t bytes)
+{
+	return bytes > ALWAYS_TAKEN && bytes > peer->push.taken;
 }
 
 static bool
@@ -586,7 +598,7 @@ batch_split(struct sync *sync, struct sync_peer *peer,
 		return;
 	}
 	if (push->sent <= 1) {
-		if (!refused_keep(peer, "rejects", now)) {
+		if (!batch_keep(peer, "rejects", now)) {
 			/* Comparing finds it. */
 			peer->needs_repair = true;
 			peer->repair.due_ms = now.boot_ms + REFUSED_RETRY_MS;
@@ -626,7 +638,7 @@ batch_too_large(struct sync *sync, struct sync_peer *peer, struct kms_time now)
 		push->retry_ms = now.boot_ms + REJECTED_GAP_MS;
 		return;
 	}
-	if (push->bytes <= ALWAYS_TAKEN || push->bytes <= push->taken) {
+	if (!sync_may_be_too_large(peer, push->bytes)) {
 		push_failed(sync, peer,
 		    "413 (too large) to less than a node takes", now);
 		return;
@@ -634,7 +646,7 @@ batch_too_large(struct sync *sync, struct sync_peer *peer, struct kms_time now)
 	push->failures = 0;
 	peer->too_large++;
 	sync->stats.too_large++;
-	if (!refused_keep(peer, "refuses as too large", now))
+	if (!batch_keep(peer, "refuses as too large", now))
 		log_warn("sync: %s refuses too many as too large: skipped",
 		    peer->wallet);
 	mark_advance(sync, peer);

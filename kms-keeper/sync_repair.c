@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "common/err.h"
+#include "common/log.h"
 #include "kms-keeper/sync_internal.h"
 
 #define PULL_AGAIN_MS 30000
@@ -77,7 +78,7 @@ sync_repair_send(
 		return;
 	}
 	peer->repair.sent_ms = now.boot_ms;
-	peer->repair.bytes = sync->body.len;
+	peer->repair.bytes = peer->repair.sent_bytes = sync->body.len;
 	peer->repair.id = sync_send(sync, peer);
 }
 
@@ -302,6 +303,8 @@ push_answer(struct sync *sync, struct sync_peer *peer,
 
 	if (!sync_counts_are_whole(&reply->counts, repair->sent))
 		repair->left++;
+	else if (repair->sent_bytes > peer->push.taken)
+		peer->push.taken = repair->sent_bytes;
 	if (reply->counts.merged > 0)
 		repair->moved += (uint64_t)reply->counts.merged;
 	repair_rest(sync, peer, now);
@@ -337,6 +340,24 @@ not_supported(struct sync *sync, struct sync_peer *peer, struct kms_time now)
 	peer->push.greeted = false;
 }
 
+/* As of a push: it is tried again, and holds up nothing. */
+static bool
+one_is_too_large(struct sync *sync, struct sync_peer *peer, struct kms_time now)
+{
+	const struct repair *repair = &peer->repair;
+
+	if (repair->sent != 1 || repair->one_len == 0 ||
+	    !sync_may_be_too_large(peer, repair->sent_bytes))
+		return false;
+	peer->too_large++;
+	sync->stats.too_large++;
+	if (!sync_refused_keep(peer, repair->one_app, repair->one,
+		repair->one_len, "refuses as too large", now))
+		log_warn("sync: %s refuses too many as too large: skipped",
+		    peer->wallet);
+	return true;
+}
+
 static void
 repair_refused(struct sync *sync, struct sync_peer *peer, unsigned int status,
     struct kms_time now)
@@ -344,9 +365,7 @@ repair_refused(struct sync *sync, struct sync_peer *peer, unsigned int status,
 	struct repair *repair = &peer->repair;
 
 	if (status == 413 && repair->step == REPAIR_PUSH) {
-		if (repair->sent == 1) {
-			peer->too_large++;
-			sync->stats.too_large++;
+		if (one_is_too_large(sync, peer, now)) {
 			sync_repair_next(sync, peer, now);
 			return;
 		}

@@ -139,12 +139,25 @@ drop_group(struct wanted *wanted)
 	return error;
 }
 
+/* The one that it is, should it be refused. */
+static void
+note_one(struct repair *repair, const struct store_record *record, size_t count)
+{
+	repair->one_len = 0;
+	if (count != 1 || record->key_len > sizeof(repair->one))
+		return;
+	repair->one_app = record->app_id;
+	repair->one_len = record->key_len;
+	memcpy(repair->one, record->key, record->key_len);
+}
+
 static int
 write_wanted(struct sync *sync, struct sync_peer *peer, size_t count)
 {
 	int error = sync_body_begin(sync, SYNC_DELTA, true);
 
 	peer->repair.sent = count;
+	note_one(&peer->repair, &sync->items[0].record, count);
 	sync->stats.records_pushed += count;
 	if (error == 0)
 		error = buf_append_text(&sync->body, ",\"data\":");

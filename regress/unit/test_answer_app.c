@@ -719,6 +719,10 @@ evicted_asks(void **state)
 	peers.fetch = KMS_ENOENT;
 	answer_app(&context, &get, NULL, 0, &plaintext, &answer);
 	assert_int_equal(answer.status, 410);
+	/* Too many ask already: that says nothing of the value. */
+	peers.fetch = KMS_EBUSY;
+	answer_app(&context, &get, NULL, 0, &plaintext, &answer);
+	assert_int_equal(answer.status, 503);
 	buf_free(&plaintext);
 }
 

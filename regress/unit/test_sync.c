@@ -664,6 +664,70 @@ test_a_false_413_loses_nothing(void **state)
 	}
 }
 
+/* The peer itself, but for what carries records. */
+static unsigned int
+takes_no_records(
+    struct member *self, const char *body, size_t len, struct buf *answer)
+{
+	struct cluster *c = self->cluster;
+
+	if (records_in(body) > 0)
+		return 413;
+	return sync_request(self->sync, c->member[0].wallet, body, len,
+	    rig_time(c->ms), answer);
+}
+
+static unsigned int
+takes_large_not(
+    struct member *self, const char *body, size_t len, struct buf *answer)
+{
+	struct cluster *c = self->cluster;
+
+	if (len > 16384)
+		return 413;
+	return sync_request(self->sync, c->member[0].wallet, body, len,
+	    rig_time(c->ms), answer);
+}
+
+/* The same of what a comparison sends. */
+static void
+test_a_false_413_in_a_comparison(void **state)
+{
+	struct sync_peer_view view;
+	struct cluster *c = cluster_new(2);
+
+	(void)state;
+	pass(c, 10000);
+	meet(c, 1, 0);
+	c->member[1].script = takes_no_records;
+	put(c, 0, "small", "v:1");
+	boot(c, 1);
+	pass(c, 60000);
+	view = peer_of(c, 0, 1);
+	assert_false(view.level);
+	assert_int_equal(view.too_large, 0);
+	assert_int_equal(view.refused, 0);
+	c->member[1].script = NULL;
+	pass(c, 60000);
+	assert_true(peer_of(c, 0, 1).level);
+	assert_value(c, 1, "small", "v:1");
+	/* What a node could mean is tried again, and holds up nothing. */
+	c->member[1].script = takes_no_records;
+	put_large(c, 0, "large");
+	boot(c, 1);
+	c->member[1].script = takes_large_not;
+	pass(c, 60000);
+	view = peer_of(c, 0, 1);
+	assert_true(view.level);
+	assert_true(view.too_large > 0);
+	assert_int_equal(view.refused, 1);
+	assert_value(c, 1, "small", "v:1");
+	c->member[1].script = NULL;
+	pass(c, 600000);
+	assert_int_equal(peer_of(c, 0, 1).refused, 0);
+	cluster_free(c);
+}
+
 /* Says ok to what it did not get. */
 static unsigned int
 cannot_count(
@@ -1361,6 +1425,7 @@ main(void)
 		cmocka_unit_test(test_too_large),
 		cmocka_unit_test(test_too_many_too_large),
 		cmocka_unit_test(test_a_false_413_loses_nothing),
+		cmocka_unit_test(test_a_false_413_in_a_comparison),
 		cmocka_unit_test(test_a_mark_needs_a_whole_answer),
 		cmocka_unit_test(test_a_deployed_peer_has_time),
 		cmocka_unit_test(test_a_backlog_goes_at_once),
