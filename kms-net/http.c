@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -523,7 +522,6 @@ welcome(struct listener *listener, int fd, const struct address *peer)
 	struct address key = address_client(peer);
 	struct client *client = NULL;
 	struct conn *conn = NULL;
-	int on = 1;
 
 	if (!is_trusted(net, peer)) {
 		client = client_of(&net->clients, &key);
@@ -539,9 +537,6 @@ welcome(struct listener *listener, int fd, const struct address *peer)
 	conn = conn_new(listener, fd, client, peer);
 	if (conn == NULL)
 		goto away;
-	/* Answers are written whole; later pieces of long ones shall not wait
-	 * for acknowledgements. */
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	metrics[METRIC_NET_ACCEPTED]++;
 	metrics[METRIC_NET_CONNECTIONS] = ++net->http.connections;
 	enter_due(conn, DUE_IDLE);

@@ -380,6 +380,9 @@ is_plain(const struct msg_value *value)
 	return true;
 }
 
+/* Of encrypted_data: no configuration leads to more. */
+#define ANSWER_TOTAL_MAX UINT32_MAX
+
 static int
 check_answer(const struct flight *flight, const struct msg *msg)
 {
@@ -393,7 +396,8 @@ check_answer(const struct flight *flight, const struct msg *msg)
 		    (flight->sync && !flight->handed_over)
 		 : v[ANSWER_ENVELOPE].u != 0 || v[ANSWER_TOTAL].u != 0)
 		return KMS_EPROTO;
-	if (v[ANSWER_PIECE].len > v[ANSWER_TOTAL].u)
+	if (v[ANSWER_PIECE].len > v[ANSWER_TOTAL].u ||
+	    v[ANSWER_TOTAL].u > ANSWER_TOTAL_MAX)
 		return KMS_EPROTO;
 	for (size_t i = ANSWER_SIGNATURE; i <= ANSWER_NONCE; i++) {
 		if (i != ANSWER_ENVELOPE && !is_plain(&v[i]))

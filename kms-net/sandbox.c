@@ -25,10 +25,10 @@ static const struct sandbox_call calls[] = {
 	ANY(writev),
 	ANY(close),
 	{ SYS_shutdown, SANDBOX_ARG_EQUAL, 1, 0, SHUT_WR },
-	{ SYS_setsockopt, SANDBOX_ARG_EQUAL, 1, 0, IPPROTO_TCP },
 	{ SYS_ioctl, SANDBOX_ARG_EQUAL, 1, 0, FIONBIO },
 	/* channels */
-	ANY(sendmsg),
+	/* with fdpass_send's flags: no MSG_FASTOPEN, which connects */
+	{ SYS_sendmsg, SANDBOX_ARG_EQUAL, 2, 0, MSG_NOSIGNAL | MSG_DONTWAIT },
 	ANY(recvmsg),
 	ANY(poll),
 	/* the loop */
@@ -48,8 +48,6 @@ static const struct sandbox_call calls[] = {
 	ANY(rt_sigreturn),
 	ANY(rt_sigprocmask),
 	ANY(getpid),
-	ANY(gettid),
-	ANY(tgkill),
 };
 
 void
