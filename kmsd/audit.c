@@ -167,9 +167,16 @@ audit_file_append(struct audit_file *file, uint64_t seq, const uint8_t *prev,
 	static const char newline[1] = "\n";
 	struct iovec iov[] = { { (void *)(uintptr_t)line, len },
 		{ (void *)(uintptr_t)newline, 1 } };
+	uint8_t own[AUDIT_HASH_LEN];
+	uint64_t number;
 	off_t before;
 	ssize_t wrote;
 
+	/* What is written down must be found again at the next start. */
+	if (memchr(line, '\n', len) != NULL ||
+	    audit_line_parse((const char *)line, len, &number, own) != 0 ||
+	    number != seq || memcmp(own, hash, AUDIT_HASH_LEN) != 0)
+		return KMS_EPROTO;
 	if (file->fd < 0 || file->broken || seq <= file->seq ||
 	    memcmp(prev, file->head, AUDIT_HASH_LEN) != 0)
 		return 0;

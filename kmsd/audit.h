@@ -32,8 +32,9 @@ void audit_file_close(struct audit_file *file);
  * empty nor the file as it was left; else as above. */
 int audit_file_reopen(struct audit_file *file);
 
-/* A line of the keeper. Dropped when it does not follow; KMS_ESYS (logged once)
- * when it cannot be written: the file is then as it was, and broken. */
+/* A line of the keeper, with the number and hash that it says it has: else
+ * KMS_EPROTO. Dropped when it does not follow; KMS_ESYS (logged once) when it
+ * cannot be written: the file is then as it was, and broken. */
 int audit_file_append(struct audit_file *file, uint64_t seq,
     const uint8_t *prev, const uint8_t *hash, const uint8_t *line, size_t len);
 

@@ -33,12 +33,16 @@ trail_on_audit(struct chan *chan, struct msg *msg, void *arg)
 	struct supervisor *s = child->owner;
 	struct audit_file *file = &s->machine->audit;
 	const struct msg_value *v = msg->v;
+	int error;
 
 	(void)chan;
 	if (child->role != ROLE_KEEPER || file->path == NULL)
 		return KMS_EPROTO;
-	if (audit_file_append(
-		file, v[0].u, v[2].data, v[3].data, v[4].data, v[4].len) != 0)
+	error = audit_file_append(
+	    file, v[0].u, v[2].data, v[3].data, v[4].data, v[4].len);
+	if (error == KMS_EPROTO)
+		return error;
+	if (error != 0)
 		metrics[METRIC_KMSD_AUDIT_BROKEN] = 1;
 	else if (file->seq == v[0].u)
 		metrics[METRIC_KMSD_AUDIT_BROKEN] = 0;

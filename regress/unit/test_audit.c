@@ -326,19 +326,32 @@ remove_directory(void **state)
 }
 
 static void
-put(struct audit_file *file, uint64_t seq)
+line_of(char line[512], uint64_t seq, const uint8_t hash[SHA256_LEN])
+{
+	char hex[2 * SHA256_LEN + 1];
+
+	hex_encode(hash, SHA256_LEN, hex);
+	(void)snprintf(line, 512, "{\"seq\":%llu,\"a\":1,\"hash\":\"%s\"}",
+	    (unsigned long long)seq, hex);
+}
+
+static int
+put_behind(struct audit_file *file, uint64_t seq, const uint8_t *behind)
 {
 	uint8_t hash[SHA256_LEN], prev[SHA256_LEN];
-	char line[512], hex[2 * SHA256_LEN + 1];
-	int len;
+	char line[512];
 
-	memcpy(prev, file->head, sizeof(prev));
+	memcpy(prev, behind, sizeof(prev));
 	memset(hash, (int)seq, sizeof(hash));
-	hex_encode(hash, sizeof(hash), hex);
-	len = snprintf(line, sizeof(line),
-	    "{\"seq\":%d,\"a\":1,\"hash\":\"%s\"}", (int)seq, hex);
-	(void)audit_file_append(
-	    file, seq, prev, hash, (const uint8_t *)line, (size_t)len);
+	line_of(line, seq, hash);
+	return audit_file_append(
+	    file, seq, prev, hash, (const uint8_t *)line, strlen(line));
+}
+
+static void
+put(struct audit_file *file, uint64_t seq)
+{
+	(void)put_behind(file, seq, file->head);
 }
 
 static off_t
@@ -355,6 +368,7 @@ the_file_keeps_the_chain(void **state)
 {
 	static const uint8_t other[SHA256_LEN] = { 9 };
 	struct audit_file file, again;
+	char line[512];
 	off_t size;
 
 	(void)state;
@@ -365,13 +379,29 @@ the_file_keeps_the_chain(void **state)
 	assert_int_equal(file.seq, 40);
 	size = size_of();
 	/* What does not follow is dropped. */
-	assert_int_equal(
-	    audit_file_append(&file, 41, other, other, (const uint8_t *)"x", 1),
-	    0);
-	assert_int_equal(audit_file_append(&file, 40, file.head, other,
-			     (const uint8_t *)"x", 1),
-	    0);
+	assert_int_equal(put_behind(&file, 41, other), 0);
+	assert_int_equal(put_behind(&file, 40, file.head), 0);
 	assert_int_equal(size_of(), size);
+	/* What could not be read again is refused. */
+	assert_int_equal(audit_file_append(&file, 41, file.head, other,
+			     (const uint8_t *)"x", 1),
+	    KMS_EPROTO);
+	assert_int_equal(put_behind(&file, UINT64_MAX, file.head), KMS_EPROTO);
+	line_of(line, 42, other);
+	assert_int_equal(audit_file_append(&file, 41, file.head, other,
+			     (const uint8_t *)line, strlen(line)),
+	    KMS_EPROTO);
+	line_of(line, 41, file.head);
+	assert_int_equal(audit_file_append(&file, 41, file.head, other,
+			     (const uint8_t *)line, strlen(line)),
+	    KMS_EPROTO);
+	line_of(line, 41, other);
+	line[12] = '\n';
+	assert_int_equal(audit_file_append(&file, 41, file.head, other,
+			     (const uint8_t *)line, strlen(line)),
+	    KMS_EPROTO);
+	assert_int_equal(size_of(), size);
+	assert_int_equal(file.seq, 40);
 	assert_int_equal(audit_file_open(&again, path), 0);
 	assert_int_equal(again.seq, 40);
 	assert_memory_equal(again.head, file.head, SHA256_LEN);
