@@ -234,7 +234,8 @@ is_network(const char *text)
 	memcpy(host, text, len);
 	host[len] = '\0';
 	if (slash != NULL &&
-	    (parse_digits(slash + 1, &bits, &end) != 0 || *end != '\0'))
+	    (parse_digits(slash + 1, &bits, &end) != 0 || *end != '\0' ||
+		end - slash > 4))
 		return 0;
 	if (inet_pton(AF_INET, host, address) == 1)
 		return slash == NULL ||

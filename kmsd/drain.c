@@ -11,6 +11,7 @@
 static void
 finish(struct supervisor *s)
 {
+	s->drained = 1;
 	log_info("drained in %llu ms",
 	    (unsigned long long)(uv_now(s->loop) - s->drain_ms));
 	(void)uv_timer_stop(&s->drain_timer);
@@ -21,6 +22,7 @@ finish(struct supervisor *s)
 static void
 give_up(struct supervisor *s, const char *why)
 {
+	s->drained = 1;
 	log_warn("draining: %s", why);
 	if (s->drain_asker != 0 && s->control != NULL)
 		control_refused(s->control, s->drain_asker, why);
@@ -28,10 +30,17 @@ give_up(struct supervisor *s, const char *why)
 	trail_stop(s);
 }
 
+static void on_timeout(uv_timer_t *timer);
+
 static void
 flush(struct supervisor *s)
 {
+	uint64_t most = conf_number(s->reload->conf, CONF_DRAIN_TIMEOUT);
+	uint64_t spent = uv_now(s->loop) - s->drain_ms;
+
 	s->flushing = 1;
+	(void)uv_timer_start(
+	    &s->drain_timer, on_timeout, spent < most ? most - spent : 0, 0);
 	if (operator_ask(s, DRAIN_QUESTION, CONTROL_FLUSH) != 0)
 		give_up(s, "the keeper is not running");
 }
@@ -41,11 +50,14 @@ on_timeout(uv_timer_t *timer)
 {
 	struct supervisor *s = timer->data;
 
-	give_up(s,
-	    s->flushing ? "drain-timeout has passed before a peer had "
-			  "every change"
-			: "drain-timeout has passed before every request was "
-			  "answered");
+	if (s->flushing) {
+		give_up(s,
+		    "drain-timeout has passed before a peer had every change");
+		return;
+	}
+	log_warn("draining: half of drain-timeout has passed before every "
+		 "request was answered: what a peer lacks goes first");
+	flush(s);
 }
 
 /* kms-net's last requests; without one there are none. */
@@ -74,7 +86,8 @@ drain_begin(struct supervisor *s, uint64_t asker)
 	s->drain_asker = asker;
 	s->drain_ms = uv_now(s->loop);
 	notify_stopping(s->notify);
-	(void)uv_timer_start(&s->drain_timer, on_timeout, most, 0);
+	/* Who does not read an answer must not cost what no peer has. */
+	(void)uv_timer_start(&s->drain_timer, on_timeout, most / 2, 0);
 	end_requests(s);
 	return 0;
 }
@@ -87,9 +100,10 @@ drain_on_drained(struct chan *chan, struct msg *msg, void *arg)
 
 	(void)chan;
 	(void)msg;
-	if (child->role != ROLE_NET || s->flushing)
+	if (child->role != ROLE_NET)
 		return KMS_EPROTO;
-	if (s->phase == PHASE_DRAINING)
+	/* It may come when half of the time was over. */
+	if (s->phase == PHASE_DRAINING && !s->flushing)
 		flush(s);
 	return 0;
 }
@@ -99,7 +113,7 @@ drain_told(struct supervisor *s, const struct msg *msg)
 {
 	int last = msg->v[0].u != 0;
 
-	if (s->phase != PHASE_DRAINING)
+	if (s->phase != PHASE_DRAINING || !s->flushing || s->drained)
 		return;
 	if (s->drain_asker != 0 && s->control != NULL)
 		control_told(s->control, s->drain_asker, msg->v[1].data,

@@ -1,7 +1,8 @@
 /*
  * The orderly end of a node: kms-net is told to take no new requests, those
  * under way are answered, the keeper's changes reach a peer, all stop. What
- * takes longer than drain-timeout is not waited for.
+ * takes longer than drain-timeout is not waited for, nor are requests for more
+ * than half of it.
  */
 #ifndef KMS_KMSD_DRAIN_H
 #define KMS_KMSD_DRAIN_H

@@ -31,6 +31,7 @@ struct supervisor {
 	int serving;		 /* the keeper says ready */
 	int has_served;		 /* ... or this keeper said so once */
 	int flushing;		 /* draining: requests are done with */
+	int drained;		 /* ... and all else */
 	uint64_t drain_asker;	 /* the operator's question, 0: a signal */
 	uint64_t drain_ms;	 /* when it began */
 };
