@@ -85,6 +85,7 @@ values_are_exact(void **state)
 		{ CONF_LISTEN, "127.0.0.1", -1 }, { CONF_LISTEN, "::1:80", -1 },
 		{ CONF_TRUSTED_PROXY, "10.0.0.0/8", 0 },
 		{ CONF_TRUSTED_PROXY, "10.0.0.0/33", -1 },
+		{ CONF_TRUSTED_PROXY, "10.0.0.0/0008", -1 },
 		{ CONF_TRUSTED_PROXY, "10.0.0.1/8", -1 },
 		{ CONF_TRUSTED_PROXY, "10.0.0.1/32", 0 },
 		{ CONF_TRUSTED_PROXY, "10.0.0.1", 0 },
