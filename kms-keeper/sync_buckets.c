@@ -1,8 +1,9 @@
 /*
  * Answering a peer that exchanges leaves: it lists what it holds in them. The
  * work of a message: each app that it names, and that has changed since it was
- * last looked at, is walked once; besides that what its lists are long, and
- * the records of the answer.
+ * last looked at, is walked once; besides that the records in its nodes, no
+ * two of which share any, what its lists are long, and the records of the
+ * answer.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -218,7 +219,7 @@ exchange_chosen(struct buckets *b, uint64_t app_id, const struct tree *tree,
 
 static int
 read_leaf(struct buckets *b, uint64_t app_id, const struct tree *tree,
-    struct slice name, struct slice value)
+    struct ascent *nodes, struct slice name, struct slice value)
 {
 	struct tree_node node;
 	uint64_t *hashes;
@@ -226,7 +227,7 @@ read_leaf(struct buckets *b, uint64_t app_id, const struct tree *tree,
 	bool *held;
 	int error;
 
-	if (tree_node_read(name, &node) != 0 || ++b->nodes > GROUP_NODES)
+	if (ascent_node(nodes, name, &node) != 0 || ++b->nodes > GROUP_NODES)
 		return KMS_EINVAL;
 	error = shorts_read(value, b->form.width, LISTED_MAX, &hashes, &count);
 	if (error != 0)
@@ -267,6 +268,7 @@ static int
 read_leaves(struct buckets *b, struct slice apps)
 {
 	struct slice name, leaves, digits, value;
+	struct ascent ids = { 0 }, nodes;
 	struct slice_walk walk, inner;
 	const struct tree *tree;
 	uint64_t app_id;
@@ -274,15 +276,17 @@ read_leaves(struct buckets *b, struct slice apps)
 
 	slice_walk_begin(&walk, apps);
 	while (error == 0 && slice_walk_next(&walk, &name, &leaves)) {
-		if (slice_app_id(name, &app_id) != 0 ||
+		if (ascent_app(&ids, name, false, &app_id) != 0 ||
 		    slice_kind(leaves) != SLICE_OBJECT)
 			return KMS_EINVAL;
 		tree = sync_tree(b->sync, app_id, b->now);
 		if (tree == NULL)
 			return KMS_ENOMEM;
+		nodes = (struct ascent){ 0 };
 		slice_walk_begin(&inner, leaves);
 		while (error == 0 && slice_walk_next(&inner, &digits, &value))
-			error = read_leaf(b, app_id, tree, digits, value);
+			error =
+			    read_leaf(b, app_id, tree, &nodes, digits, value);
 		if (error == 0)
 			error = write_lacking(b, app_id);
 	}

@@ -2,7 +2,9 @@
  * Answering a peer that compares: digests. The work of a message: each app
  * that it names, and that has changed since it was last looked at, is walked
  * once (with the roots or lists of apps: each app that has changed), and two
- * binary searches for each child of at most MESSAGE_NODES nodes.
+ * binary searches for each child of at most MESSAGE_NODES nodes, and of the
+ * root of each app that is listed or lies in a node listed: no node or app is
+ * named twice.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -120,8 +122,8 @@ write_node(struct digests *d, uint64_t app_id, const struct tree *tree,
 
 /* The children of a node against the peer's digests of them. */
 static int
-compare_node(
-    struct digests *d, uint64_t app_id, struct slice name, struct slice value)
+compare_node(struct digests *d, uint64_t app_id, struct ascent *ascent,
+    struct slice name, struct slice value)
 {
 	const struct tree *tree = tree_of(d, app_id);
 	uint64_t ours[TREE_FANOUT], *theirs;
@@ -129,7 +131,7 @@ compare_node(
 	size_t count;
 	int error;
 
-	if (tree_node_read(name, &node) != 0 || ++d->nodes > MESSAGE_NODES)
+	if (ascent_node(ascent, name, &node) != 0 || ++d->nodes > MESSAGE_NODES)
 		return KMS_EINVAL;
 	if (tree == NULL)
 		return KMS_ENOMEM;
@@ -153,19 +155,20 @@ static int
 compare_trees(struct digests *d, struct slice trees)
 {
 	struct slice name, nodes, digits, value;
+	struct ascent ids = { 0 }, of_app;
 	struct slice_walk walk, inner;
 	uint64_t app_id;
 	int error = 0;
 
 	slice_walk_begin(&walk, trees);
 	while (error == 0 && slice_walk_next(&walk, &name, &nodes)) {
-		app_id = 0;
 		if (slice_kind(nodes) != SLICE_OBJECT ||
-		    (!slice_is(name, "0") && slice_app_id(name, &app_id) != 0))
+		    ascent_app(&ids, name, true, &app_id) != 0)
 			return KMS_EINVAL;
+		of_app = (struct ascent){ 0 };
 		slice_walk_begin(&inner, nodes);
 		while (error == 0 && slice_walk_next(&inner, &digits, &value))
-			error = compare_node(d, app_id, digits, value);
+			error = compare_node(d, app_id, &of_app, digits, value);
 	}
 	return error;
 }
@@ -182,16 +185,20 @@ write_root(struct digests *d, uint64_t app_id)
 
 /* Does the app's item look as the peer says? */
 static int
-compare_app(struct digests *d, struct slice name, struct slice value)
+compare_app(struct digests *d, struct tree_node node, struct slice name,
+    struct slice value)
 {
 	const struct tree_item *found = NULL;
-	uint64_t app_id, *theirs;
+	uint64_t app_id, place, *theirs;
 	size_t count;
 	bool same;
 	int error;
 
 	if (slice_app_id(name, &app_id) != 0 ||
 	    d->listed_count >= APPS_LISTED_MAX)
+		return KMS_EINVAL;
+	place = sync_app_place(d->sync, app_id);
+	if (place < node.prefix || place > tree_node_last(node))
 		return KMS_EINVAL;
 	d->listed[d->listed_count++] = app_id;
 	error = shorts_read(value, d->form.width, 1, &theirs, &count);
@@ -206,8 +213,8 @@ compare_app(struct digests *d, struct slice name, struct slice value)
 	return same ? 0 : write_root(d, app_id);
 }
 
-/* The apps of a node of tree 0: those that differ, and those that only we
- * have. */
+/* The apps of a node of tree 0, each once: those that differ, and those that
+ * only we have. */
 static int
 compare_list(struct digests *d, struct tree_node node, struct slice apps)
 {
@@ -218,15 +225,18 @@ compare_list(struct digests *d, struct tree_node node, struct slice apps)
 	size_t index;
 	int error = 0;
 
+	d->listed_count = 0;
 	if (range.end - range.first > MESSAGE_APPS)
 		return write_node(d, 0, tree, node);
-	d->listed_count = 0;
 	slice_walk_begin(&walk, apps);
 	while (error == 0 && slice_walk_next(&walk, &name, &value))
-		error = compare_app(d, name, value);
+		error = compare_app(d, node, name, value);
 	if (d->listed_count > 1)
 		qsort(d->listed, d->listed_count, sizeof(*d->listed),
 		    sync_hash_compare);
+	for (size_t i = 1; i < d->listed_count && error == 0; i++)
+		if (d->listed[i] == d->listed[i - 1])
+			error = KMS_EINVAL;
 	for (size_t i = range.first; i < range.end && error == 0; i++)
 		if (!tree->items[i].fading &&
 		    !sync_hash_find(d->listed, d->listed_count,
@@ -240,6 +250,7 @@ compare_lists(struct digests *d, struct slice apps)
 {
 	struct slice name, value;
 	struct slice_walk walk;
+	struct ascent ascent = { 0 };
 	struct tree_node node;
 	size_t total = 0;
 	int error = 0;
@@ -250,7 +261,7 @@ compare_lists(struct digests *d, struct slice apps)
 	slice_walk_begin(&walk, apps);
 	while (error == 0 && slice_walk_next(&walk, &name, &value)) {
 		if (slice_kind(value) != SLICE_OBJECT ||
-		    tree_node_read(name, &node) != 0 ||
+		    ascent_node(&ascent, name, &node) != 0 ||
 		    ++d->nodes > MESSAGE_NODES || total >= APPS_LISTED_MAX)
 			return KMS_EINVAL;
 		error = compare_list(d, node, value);

@@ -284,6 +284,9 @@ bool sync_hash_find(
 const struct tree *sync_tree(
     struct sync *sync, uint64_t app_id, struct kms_time now);
 
+/* The hash of an app's ID: its place in tree 0. */
+uint64_t sync_app_place(const struct sync *sync, uint64_t app_id);
+
 /* The tree of apps into *tree, to be cleared. KMS_ENOMEM. */
 int sync_tree_of_apps(
     struct sync *sync, struct tree *tree, struct kms_time now);

@@ -123,8 +123,8 @@ decide(struct sync *sync, struct repair *repair, uint64_t app_id,
 
 static int
 read_leaf(struct sync *sync, struct repair *repair, uint64_t app_id,
-    struct slice name, struct slice value, struct short_form form,
-    struct kms_time now)
+    struct ascent *ascent, struct slice name, struct slice value,
+    struct short_form form, struct kms_time now)
 {
 	const struct repair_want *want = want_of(repair, app_id);
 	const struct tree *tree = sync_tree(sync, app_id, now);
@@ -134,7 +134,7 @@ read_leaf(struct sync *sync, struct repair *repair, uint64_t app_id,
 	size_t count;
 	int error;
 
-	if (tree_node_read(name, &leaf) != 0 || want == NULL)
+	if (ascent_node(ascent, name, &leaf) != 0 || want == NULL)
 		return KMS_EINVAL;
 	if (tree == NULL)
 		return KMS_ENOMEM;
@@ -150,11 +150,13 @@ read_leaf(struct sync *sync, struct repair *repair, uint64_t app_id,
 	return error;
 }
 
+/* In the order in which the chosen are to be asked for. */
 int
 sync_rivals_read(struct sync *sync, struct repair *repair, struct slice rivals,
     struct short_form form, struct kms_time now)
 {
 	struct slice name, leaves, digits, value;
+	struct ascent ids = { 0 }, nodes;
 	struct slice_walk walk, inner;
 	size_t total = 0;
 	uint64_t app_id;
@@ -163,14 +165,15 @@ sync_rivals_read(struct sync *sync, struct repair *repair, struct slice rivals,
 	slice_walk_begin(&walk, rivals);
 	while (error == 0 && slice_walk_next(&walk, &name, &leaves)) {
 		if (!walk.object || slice_kind(leaves) != SLICE_OBJECT ||
-		    slice_app_id(name, &app_id) != 0)
+		    ascent_app(&ids, name, false, &app_id) != 0)
 			return KMS_EINVAL;
+		nodes = (struct ascent){ 0 };
 		slice_walk_begin(&inner, leaves);
 		while (error == 0 && slice_walk_next(&inner, &digits, &value)) {
 			if (++total > repair->group)
 				return KMS_EINVAL;
-			error = read_leaf(
-			    sync, repair, app_id, digits, value, form, now);
+			error = read_leaf(sync, repair, app_id, &nodes, digits,
+			    value, form, now);
 		}
 	}
 	if (repair->spared_count > 1)

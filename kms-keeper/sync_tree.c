@@ -209,8 +209,8 @@ collect_app(uint64_t app_id, void *arg)
 		walk->tree->items[walk->tree->count++].app_id = app_id;
 }
 
-static uint64_t
-app_key(const struct sync *sync, uint64_t app_id)
+uint64_t
+sync_app_place(const struct sync *sync, uint64_t app_id)
 {
 	app_id = htole64(app_id);
 	return siphash(sync->bucket_key, &app_id, sizeof(app_id));
@@ -226,7 +226,7 @@ app_item(struct sync *sync, struct tree_item *item, struct kms_time now)
 	if (tree == NULL)
 		return KMS_ENOMEM;
 	words[1] = htole64(tree->root);
-	item->key = app_key(sync, item->app_id);
+	item->key = sync_app_place(sync, item->app_id);
 	item->hash = siphash(sync->item_key, words, sizeof(words));
 	/* Of nothing but what others forget now: left out. */
 	item->fading = tree->records == 0;
@@ -320,7 +320,7 @@ const struct tree_item *
 sync_tree_find_app(
     const struct sync *sync, const struct tree *tree, uint64_t app_id)
 {
-	uint64_t key = app_key(sync, app_id);
+	uint64_t key = sync_app_place(sync, app_id);
 
 	for (size_t i = lower_bound(tree, key);
 	     i < tree->count && tree->items[i].key == key; i++)

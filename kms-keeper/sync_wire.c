@@ -77,6 +77,41 @@ tree_node_read(struct slice name, struct tree_node *node)
 	return 0;
 }
 
+/* ---- order --------------------------------------------------------------- */
+
+/* From first to last, both in it, wholly behind the part before? */
+static int
+ascent_step(struct ascent *ascent, uint64_t first, uint64_t last)
+{
+	if (ascent->begun && first <= ascent->last)
+		return KMS_EINVAL;
+	ascent->begun = true;
+	ascent->last = last;
+	return 0;
+}
+
+int
+ascent_node(struct ascent *ascent, struct slice name, struct tree_node *node)
+{
+	int error = tree_node_read(name, node);
+
+	if (error != 0)
+		return error;
+	return ascent_step(ascent, node->prefix, tree_node_last(*node));
+}
+
+int
+ascent_app(
+    struct ascent *ascent, struct slice name, bool zero, uint64_t *app_id)
+{
+	int error = 0;
+
+	*app_id = 0;
+	if (!zero || !slice_is(name, "0"))
+		error = slice_app_id(name, app_id);
+	return error != 0 ? error : ascent_step(ascent, *app_id, *app_id);
+}
+
 /* ---- hashes cut short ---------------------------------------------------- */
 
 /* The last steps of splitmix64: every bit of the hash counts in each that is

@@ -5,6 +5,7 @@
 #ifndef KMS_KEEPER_SYNC_WIRE_H
 #define KMS_KEEPER_SYNC_WIRE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -35,6 +36,21 @@ int tree_node_compare(struct tree_node a, struct tree_node b);
  * not 0..16 lower-case hex digits. */
 int tree_node_write(struct buf *out, struct tree_node node);
 int tree_node_read(struct slice name, struct tree_node *node);
+
+/* The parts of a message stand in ascending order and share nothing, so that
+ * nobody can have the same records looked at again and again. To begin with
+ * all zero. */
+struct ascent {
+	bool begun;
+	uint64_t last; /* of what came before */
+};
+
+/* Read the name of the next node of an app, and of the next app (1..2^63-1, 0
+ * for tree 0 where zero). KMS_EINVAL, also for one out of order. */
+int ascent_node(
+    struct ascent *ascent, struct slice name, struct tree_node *node);
+int ascent_app(
+    struct ascent *ascent, struct slice name, bool zero, uint64_t *app_id);
 
 /* How hashes are cut short: mixed with a salt, so that two that look alike do
  * not do so twice, their first width bytes (1..8) kept, the others 0. */
