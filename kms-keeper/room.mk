@@ -22,7 +22,8 @@ kms-keeper_SRC := kms-keeper/main.c kms-keeper/sandbox.c kms-keeper/config.c \
 	kms-keeper/capsule_http.c kms-keeper/capsule_json.c \
 	kms-keeper/at_rest.c kms-keeper/derive.c kms-keeper/nonce.c \
 	kms-keeper/replay.c kms-keeper/seal.c kms-keeper/transaction.c \
-	kms-keeper/store.c kms-keeper/store_changes.c kms-keeper/store_heap.c \
+	kms-keeper/store.c kms-keeper/store_changes.c kms-keeper/store_dead.c \
+	kms-keeper/store_heap.c \
 	kms-keeper/store_list.c kms-keeper/store_merge.c \
 	kms-keeper/store_record.c kms-keeper/merge.c kms-keeper/vector_clock.c \
 	kms-keeper/siphash.c kms-keeper/json_slice.c kms-keeper/record_json.c \

@@ -36,6 +36,7 @@ store_new(const struct store_config *config)
 	store->config = *config;
 	clock_members_init(&store->members, config->hash_key);
 	TAILQ_INIT(&store->dead);
+	TAILQ_INIT(&store->found);
 	TAILQ_INIT(&store->changes);
 	store->low_mark = UINT64_MAX;
 	return store;
@@ -321,8 +322,21 @@ hold_back(struct store *store, struct record *record, struct kms_time now)
 	record->dead_since_ms = now.boot_ms;
 	TAILQ_REMOVE(&ns->dead, record, order);
 	TAILQ_INSERT_TAIL(&ns->dead, record, order);
-	TAILQ_REMOVE(&store->dead, record, death);
-	TAILQ_INSERT_TAIL(&store->dead, record, death);
+	TAILQ_REMOVE(dead_list(store, record), record, death);
+	TAILQ_INSERT_TAIL(dead_list(store, record), record, death);
+}
+
+/* Of the dead of all apps the one whose retention ends first. */
+static struct record *
+oldest_dead(const struct store *store)
+{
+	struct record *own = TAILQ_FIRST(&store->dead);
+	struct record *found = TAILQ_FIRST(&store->found);
+
+	if (own == NULL ||
+	    (found != NULL && found->dead_since_ms < own->dead_since_ms))
+		return found;
+	return own;
 }
 
 size_t
@@ -337,10 +351,10 @@ store_tick(struct store *store, struct kms_time now, size_t max_work)
 		record_expire(store, heap->slots[0].record, now);
 		work++;
 	}
-	while (work < max_work &&
-	    (record = TAILQ_FIRST(&store->dead)) != NULL &&
+	while (work < max_work && (record = oldest_dead(store)) != NULL &&
 	    record_is_past_retention(store, record, now)) {
-		if (record->sequence > store->low_mark)
+		if (record->sequence > store->low_mark &&
+		    dead_may_be_held_back(store, record))
 			hold_back(store, record, now);
 		else
 			record_forget(store, record);
@@ -352,7 +366,7 @@ store_tick(struct store *store, struct kms_time now, size_t max_work)
 int64_t
 store_next_tick(const struct store *store, struct kms_time now)
 {
-	const struct record *dead = TAILQ_FIRST(&store->dead);
+	const struct record *dead = oldest_dead(store);
 	int64_t next = -1, wait;
 
 	if (store->heap.count > 0) {

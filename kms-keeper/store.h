@@ -42,7 +42,8 @@ struct store_config {
 	uint64_t max_store;	  /* the same of all apps together; 0: none */
 	uint64_t max_value_size;  /* stored bytes may be 128 more */
 	uint64_t max_tombstones;  /* tombstones and stubs of an app; their bytes
-				     are held to max_app_storage of their own */
+				     are held to max_app_storage of their own,
+				     those of all to store_dead_bound */
 	int64_t tombstone_retention_ms;
 	int64_t max_clock_skew_ms;
 	enum store_eviction eviction;
@@ -185,6 +186,9 @@ struct store_merge_result {
  * same version, live, is not touched by it. Where there is nothing it is taken
  * while it is younger than the retention and there is room for it; it stays
  * what it was there, and is forgotten no later than a retention from now.
+ *
+ * Of the room for the dead of all apps, those that peers bring where there was
+ * nothing get a share: over it they are skipped for "quota".
  */
 struct store_merge_result store_merge(struct store *store, uint64_t app_id,
     const struct store_incoming *incoming, struct kms_time now);
@@ -257,6 +261,7 @@ struct store_stats {
 	uint64_t live_bytes;	/* keys and stored bytes of live records */
 	uint64_t charged_bytes; /* the same with STORE_RECORD_OVERHEAD */
 	uint64_t dead_keys;	/* tombstones and stubs */
+	uint64_t dead_bytes;	/* what they and their apps' tables cost */
 	uint64_t evictions;	/* since start, as the following */
 	uint64_t expirations;
 	uint64_t forgotten; /* tombstones and stubs dropped */
@@ -265,6 +270,10 @@ struct store_stats {
 
 /* O(1). */
 struct store_stats store_stats(const struct store *store);
+
+/* What stats.dead_bytes is held to: 64 times max_tombstones records of 512
+ * bytes. */
+uint64_t store_dead_bound(const struct store *store);
 
 /* The live bytes an app is charged for; 0 when it has none. O(1). */
 uint64_t store_app_charged(const struct store *store, uint64_t app_id);

@@ -18,7 +18,7 @@
 struct record {
 	UT_hash_handle hh;
 	TAILQ_ENTRY(record) order;  /* of ns->used or ns->dead */
-	TAILQ_ENTRY(record) death;  /* of store->dead while dead */
+	TAILQ_ENTRY(record) death;  /* of dead_list() while dead */
 	TAILQ_ENTRY(record) change; /* of store->changes, once sequence != 0 */
 	struct namespace *ns;
 	struct vector_clock clock;
@@ -31,8 +31,10 @@ struct record {
 	uint32_t heap_index;
 	uint32_t key_len;
 	uint32_t origin;
-	uint8_t state; /* enum store_state or RECORD_DETACHED */
-	bool pinned;   /* a cursor may stand here */
+	uint32_t dead_cost; /* while dead: its part of stats.dead_bytes */
+	uint8_t state;	    /* enum store_state or RECORD_DETACHED */
+	bool pinned;	    /* a cursor may stand here */
+	bool found;	    /* dead, and a foundling (store_dead.c) */
 	uint8_t key[];
 };
 
@@ -49,8 +51,10 @@ struct namespace
 	uint64_t live_count;
 	uint64_t charged; /* record_charge of the live ones */
 	uint64_t dead_count;
-	uint64_t dead_bytes; /* record_charge of the dead ones */
-	uint64_t version;    /* of store->touched, at the last change */
+	uint64_t dead_bytes;  /* record_charge of the dead ones */
+	uint64_t found_bytes; /* dead_cost of the foundlings */
+	uint64_t version;     /* of store->touched, at the last change */
+	bool known;	      /* a record of it was live here */
 };
 
 struct ttl_slot {
@@ -74,7 +78,11 @@ struct store {
 	void *is_peer_arg;
 	uint64_t last_counter;
 	struct ttl_heap heap;
-	struct record_list dead; /* of all apps, oldest first */
+	struct record_list dead;  /* of all apps, oldest first, but for */
+	struct record_list found; /* foundlings, in the same order */
+	uint64_t found_bytes;	  /* of stats.dead_bytes, of foundlings and the
+				     apps that are made of them */
+	uint64_t strange_bytes;	  /* of these, of apps not known */
 	struct record_list changes;
 	struct store_cursor *cursors;
 	uint64_t low_mark;
@@ -119,6 +127,7 @@ struct content {
 	int64_t ttl_ms;
 	uint32_t origin;
 	int64_t age_ms; /* that it has been dead elsewhere */
+	bool brought;	/* by a peer */
 };
 
 /* Are that many stored bytes within max_value_size and its slack? */
@@ -143,17 +152,6 @@ void record_expire(
     struct store *store, struct record *record, struct kms_time now);
 bool record_is_overdue(const struct record *record, struct kms_time now);
 
-/* Has it been dead for the retention? */
-bool record_is_past_retention(const struct store *store,
-    const struct record *record, struct kms_time now);
-
-/* Is there room for another tombstone or stub of this cost? */
-bool record_may_die(
-    const struct store *store, const struct namespace *ns, uint64_t cost);
-
-/* Drop a tombstone or stub and note what that means to the low mark. */
-void record_forget(struct store *store, struct record *record);
-
 /* Free a record of any state and its namespace if it was the last. */
 void record_free(struct store *store, struct record *record);
 
@@ -165,6 +163,49 @@ int64_t record_due_ms(const struct record *record);
 
 void record_view(const struct record *record, struct kms_time now,
     struct store_record *view);
+
+/* ---- store_dead.c -------------------------------------------------------- */
+
+/* Put a record into the lists of the dead, as the youngest, and into the
+ * account; take it out of both, before its value, clock or found changes. */
+void dead_add(struct store *store, struct record *record);
+void dead_remove(struct store *store, struct record *record);
+
+/* The list of all apps that a dead record is in. */
+struct record_list *dead_list(struct store *store, const struct record *record);
+
+/* A dead record has another clock. It may be forgotten, and its namespace. */
+void dead_clock_changed(struct store *store, struct record *record);
+
+/* A record of the app is live here, or died here. */
+void namespace_known(struct store *store, struct namespace *ns);
+
+/* Has it been dead for the retention? */
+bool record_is_past_retention(const struct store *store,
+    const struct record *record, struct kms_time now);
+
+/* Is there room in the app for another tombstone or stub of this cost? */
+bool record_may_die(
+    const struct store *store, const struct namespace *ns, uint64_t cost);
+
+/* May what a peer sent make a dead record of that many stored bytes and clock
+ * members of the slot, given what all the dead cost? */
+bool dead_is_welcome(const struct store *store, const struct slot *slot,
+    size_t value_len, size_t members);
+
+/* May it outlive its retention for a peer that has not acknowledged it? */
+bool dead_may_be_held_back(
+    const struct store *store, const struct record *record);
+
+/* Drop a tombstone or stub and note what that means to the low mark. */
+void record_forget(struct store *store, struct record *record);
+
+/*
+ * Hold the dead of an app, and of all apps, to their bounds, oldest first out.
+ * Any dead record may be gone then, and its namespace, also this one.
+ */
+void dead_enforce(struct store *store, struct namespace *ns);
+void dead_enforce_all(struct store *store);
 
 /* ---- store_changes.c ----------------------------------------------------- */
 

@@ -99,20 +99,29 @@ version_of_incoming(
 
 /* Ours won: it stays as it is, under the joined clock. */
 static struct store_merge_result
-keep_joined(struct store *store, struct record *record,
-    const struct vector_clock *clock)
+keep_joined(
+    struct store *store, struct slot *slot, const struct vector_clock *clock)
 {
+	struct record *record = slot->record;
 	struct vector_clock joined;
 	int error;
 
 	error = vector_clock_join(&joined, &record->clock, clock);
 	if (error != 0)
 		return rejected(error_reason(error));
+	if (record->state != STORE_LIVE &&
+	    !dead_is_welcome(
+		store, slot, record->value_len, vector_clock_count(&joined))) {
+		vector_clock_clear(&store->members, &joined);
+		return skipped("quota");
+	}
 	vector_clock_clear(&store->members, &record->clock);
 	record->clock = joined;
 	record->origin = 0;
 	record->ns->version = ++store->touched;
 	record_changed(store, record);
+	if (record->state != STORE_LIVE)
+		dead_clock_changed(store, record);
 	return merged(false);
 }
 
@@ -152,7 +161,8 @@ take(struct store *store, struct slot *slot, const struct store_incoming *in,
     const struct merge_version *theirs, bool join, bool changed,
     struct kms_time now)
 {
-	struct content content = { .origin = join ? 0 : in->origin };
+	struct content content = { .brought = true,
+		.origin = join ? 0 : in->origin };
 	int error;
 
 	if (join)
@@ -166,6 +176,12 @@ take(struct store *store, struct slot *slot, const struct store_incoming *in,
 	/* Older than that is as good as gone. */
 	if (content.age_ms > store->config.tombstone_retention_ms)
 		content.age_ms = store->config.tombstone_retention_ms;
+	if (error == 0 && content.state != STORE_LIVE &&
+	    !dead_is_welcome(store, slot, content.value_len,
+		vector_clock_count(&content.clock))) {
+		content_clear(store, &content);
+		return skipped("quota");
+	}
 	if (error == 0)
 		error = store_write(store, slot, &content, changed, now);
 	if (error == 0)
@@ -218,7 +234,7 @@ merge_slot(struct store *store, struct slot *slot,
 	case MERGE_KEEP:
 		return skipped("older");
 	case MERGE_KEEP_JOIN:
-		return keep_joined(store, record, clock);
+		return keep_joined(store, slot, clock);
 	case MERGE_TAKE:
 		return take(store, slot, in, &theirs, false, true, now);
 	case MERGE_TAKE_JOIN:

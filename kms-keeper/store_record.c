@@ -163,11 +163,8 @@ record_detach(struct store *store, struct record *record)
 		store->stats.charged_bytes -= record_charge(record);
 		break;
 	default:
-		TAILQ_REMOVE(&ns->dead, record, order);
-		TAILQ_REMOVE(&store->dead, record, death);
-		ns->dead_count--;
 		ns->dead_bytes -= record_charge(record);
-		store->stats.dead_keys--;
+		dead_remove(store, record);
 		break;
 	}
 	record->state = RECORD_DETACHED;
@@ -181,6 +178,8 @@ record_attach(struct store *store, struct record *record,
 	struct namespace *ns = record->ns;
 
 	record->state = (uint8_t)state;
+	if (!record->found)
+		namespace_known(store, ns);
 	if (state == STORE_LIVE) {
 		TAILQ_INSERT_TAIL(&ns->used, record, order);
 		if (record->ttl_ms > 0)
@@ -193,11 +192,8 @@ record_attach(struct store *store, struct record *record,
 		return;
 	}
 	record->dead_since_ms = now.boot_ms;
-	TAILQ_INSERT_TAIL(&ns->dead, record, order);
-	TAILQ_INSERT_TAIL(&store->dead, record, death);
-	ns->dead_count++;
 	ns->dead_bytes += record_charge(record);
-	store->stats.dead_keys++;
+	dead_add(store, record);
 }
 
 void
@@ -216,52 +212,6 @@ record_free(struct store *store, struct record *record)
 	OPENSSL_cleanse(record, sizeof(*record) + record->key_len);
 	free(record);
 	namespace_free_if_empty(store, ns);
-}
-
-void
-record_forget(struct store *store, struct record *record)
-{
-	if (record->sequence > store->low_mark &&
-	    record->sequence > store->lost_mark)
-		store->lost_mark = record->sequence;
-	store->stats.forgotten++;
-	record_free(store, record);
-}
-
-bool
-record_is_past_retention(
-    const struct store *store, const struct record *record, struct kms_time now)
-{
-	return now.boot_ms - record->dead_since_ms >=
-	    store->config.tombstone_retention_ms;
-}
-
-bool
-record_may_die(
-    const struct store *store, const struct namespace *ns, uint64_t cost)
-{
-	return ns == NULL ||
-	    (ns->dead_count < store->config.max_tombstones &&
-		ns->dead_bytes + cost <= store->config.max_app_storage);
-}
-
-/*
- * Hold the dead of an app to their bounds, oldest first out. May free the
- * namespace: nothing of it may be touched afterwards.
- */
-static void
-dead_enforce(struct store *store, struct namespace *ns)
-{
-	const struct store_config *config = &store->config;
-
-	while (ns->dead_count > config->max_tombstones ||
-	    ns->dead_bytes > config->max_app_storage) {
-		bool last = ns->dead_count == 1 && ns->records->hh.next == NULL;
-
-		record_forget(store, TAILQ_FIRST(&ns->dead));
-		if (last)
-			return;
-	}
 }
 
 /* Free a detached record's value but for the bytes that merging looks at.
@@ -475,7 +425,7 @@ int
 store_write(struct store *store, struct slot *slot, struct content *content,
     bool changed, struct kms_time now)
 {
-	bool live = content->state == STORE_LIVE;
+	bool live = content->state == STORE_LIVE, found = content->brought;
 	uint64_t cost = charge(slot->key_len, content->value_len);
 	struct namespace *ns;
 	int error;
@@ -494,6 +444,8 @@ store_write(struct store *store, struct slot *slot, struct content *content,
 		error = slot_make(store, slot);
 		if (error != 0)
 			return error;
+	} else {
+		found = found && slot->record->found;
 	}
 	/* From here on nothing fails. The record is in no list, so that
 	 * making room neither evicts nor forgets it. */
@@ -501,6 +453,7 @@ store_write(struct store *store, struct slot *slot, struct content *content,
 	record_detach(store, slot->record);
 	if (live)
 		make_room(store, ns, cost, now);
+	slot->record->found = found && !live;
 	record_install(store, slot->record, content);
 	record_attach(store, slot->record, content->state, now);
 	slot->record->dead_since_ms -= content->age_ms;
