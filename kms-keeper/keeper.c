@@ -294,6 +294,8 @@ keeper_renew(struct keeper **keeper)
 	made->seen = old->seen;
 	old->audit = NULL;
 	old->identity = NULL;
+	if (old->trail.waits)
+		keeper_audit_open(made, old->trail.seq, old->trail.head);
 	keeper_free(old);
 	*keeper = made;
 	return 0;
@@ -302,6 +304,12 @@ keeper_renew(struct keeper **keeper)
 void
 keeper_audit_open(struct keeper *k, uint64_t seq, const uint8_t *head)
 {
+	if (!k->identity->known) {
+		k->trail.waits = true;
+		k->trail.seq = seq;
+		memcpy(k->trail.head, head, SHA256_LEN);
+		return;
+	}
 	if (!audit_is_open(k->audit))
 		k->seen =
 		    (struct readiness_seen){ MASTER_UNINITIALIZED, false };

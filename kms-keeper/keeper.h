@@ -64,7 +64,12 @@ struct keeper {
 	struct readiness_seen {
 		enum master_state master_state;
 		bool ready;
-	} seen;					/* as the audit trail has it */
+	} seen; /* as the audit trail has it */
+	struct {
+		bool waits; /* for the wallet that it is to name */
+		uint64_t seq;
+		uint8_t head[SHA256_LEN];
+	} trail;
 	char pubkey_hex[2 * P384_SPKI_LEN + 1]; /* sender_tee_pubkey */
 	char wallet_text[ETH_ADDRESS_TEXT_LEN + 1];
 	bool knows_keys; /* the identity's, since it was made */
@@ -79,7 +84,8 @@ int keeper_new(const struct keeper_config *config, const struct keeper_ops *ops,
     struct identity *identity, struct kms_time now, struct keeper **keeper);
 void keeper_free(struct keeper *keeper);
 
-/* The audit trail goes on behind this line (audit_open). */
+/* The audit trail goes on behind this line (audit_open), when the node's wallet
+ * is known. */
 void keeper_audit_open(
     struct keeper *keeper, uint64_t seq, const uint8_t *head);
 
