@@ -28,10 +28,8 @@
 #define SHARE_HELD(bound) ((bound) / 8)
 #define SHARE_LONG(bound) ((bound) / 2)
 
-/* A namespace with its table of records, and a member of a clock with its
- * interned name, as if nobody else had it. */
+/* A namespace with its table of records. */
 #define NAMESPACE_COST 1024
-#define MEMBER_COST 160
 
 uint64_t
 store_dead_bound(const struct store *store)
@@ -47,7 +45,7 @@ store_dead_bound(const struct store *store)
 static uint32_t
 dead_cost(size_t key_len, size_t value_len, size_t members)
 {
-	return (uint32_t)(key_len + value_len + members * MEMBER_COST +
+	return (uint32_t)(key_len + value_len + members * CLOCK_MEMBER_COST +
 	    STORE_RECORD_OVERHEAD);
 }
 

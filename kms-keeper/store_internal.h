@@ -78,11 +78,12 @@ struct store {
 	void *is_peer_arg;
 	uint64_t last_counter;
 	struct ttl_heap heap;
-	struct record_list dead;  /* of all apps, oldest first, but for */
-	struct record_list found; /* foundlings, in the same order */
-	uint64_t found_bytes;	  /* of stats.dead_bytes, of foundlings and the
-				     apps that are made of them */
-	uint64_t strange_bytes;	  /* of these, of apps not known */
+	struct record_list dead;   /* of all apps, oldest first, but for */
+	struct record_list found;  /* foundlings, in the same order */
+	uint64_t found_bytes;	   /* of stats.dead_bytes, of foundlings and the
+				      apps that are made of them */
+	uint64_t strange_bytes;	   /* of these, of apps not known */
+	uint64_t long_clock_bytes; /* of live records, store_clock_fits */
 	struct record_list changes;
 	struct store_cursor *cursors;
 	uint64_t low_mark;
@@ -129,6 +130,21 @@ struct content {
 	int64_t age_ms; /* that it has been dead elsewhere */
 	bool brought;	/* by a peer */
 };
+
+/* A member of a clock with its interned name, as if nobody else had it. */
+#define CLOCK_MEMBER_COST 160
+
+/*
+ * May a live record of the slot have this clock? Anybody's older tombstone
+ * joins its clock to that of a record: one longer than CLOCK_MEMBERS_KEPT is
+ * charged to all live records together, to a quarter of store_dead_bound; over
+ * it none becomes longer.
+ */
+bool store_clock_fits(const struct store *store, const struct slot *slot,
+    const struct vector_clock *clock);
+/* Of a live record, before its clock changes and after. */
+void store_clock_charge(
+    struct store *store, const struct record *record, bool add);
 
 /* Are that many stored bytes within max_value_size and its slack? */
 bool store_value_fits(const struct store *store, size_t len);

@@ -109,14 +109,19 @@ keep_joined(
 	error = vector_clock_join(&joined, &record->clock, clock);
 	if (error != 0)
 		return rejected(error_reason(error));
-	if (record->state != STORE_LIVE &&
-	    !dead_is_welcome(
-		store, slot, record->value_len, vector_clock_count(&joined))) {
+	if (record->state == STORE_LIVE
+		? !store_clock_fits(store, slot, &joined)
+		: !dead_is_welcome(store, slot, record->value_len,
+		      vector_clock_count(&joined))) {
 		vector_clock_clear(&store->members, &joined);
 		return skipped("quota");
 	}
+	if (record->state == STORE_LIVE)
+		store_clock_charge(store, record, false);
 	vector_clock_clear(&store->members, &record->clock);
 	record->clock = joined;
+	if (record->state == STORE_LIVE)
+		store_clock_charge(store, record, true);
 	record->origin = 0;
 	record->ns->version = ++store->touched;
 	record_changed(store, record);
@@ -176,9 +181,11 @@ take(struct store *store, struct slot *slot, const struct store_incoming *in,
 	/* Older than that is as good as gone. */
 	if (content.age_ms > store->config.tombstone_retention_ms)
 		content.age_ms = store->config.tombstone_retention_ms;
-	if (error == 0 && content.state != STORE_LIVE &&
-	    !dead_is_welcome(store, slot, content.value_len,
-		vector_clock_count(&content.clock))) {
+	if (error == 0 &&
+	    (content.state == STORE_LIVE
+		    ? !store_clock_fits(store, slot, &content.clock)
+		    : !dead_is_welcome(store, slot, content.value_len,
+			  vector_clock_count(&content.clock)))) {
 		content_clear(store, &content);
 		return skipped("quota");
 	}

@@ -143,6 +143,36 @@ value_free(uint8_t *value, size_t len)
 
 /* ---- states -------------------------------------------------------------- */
 
+static uint64_t
+long_clock_cost(const struct vector_clock *clock)
+{
+	uint64_t members = vector_clock_count(clock);
+
+	return members > CLOCK_MEMBERS_KEPT ? members * CLOCK_MEMBER_COST : 0;
+}
+
+bool
+store_clock_fits(const struct store *store, const struct slot *slot,
+    const struct vector_clock *clock)
+{
+	const struct record *record = slot->record;
+	uint64_t more = long_clock_cost(clock), have = 0;
+
+	if (record != NULL && record->state == STORE_LIVE)
+		have = long_clock_cost(&record->clock);
+	return more <= have ||
+	    store->long_clock_bytes - have + more <=
+	    store_dead_bound(store) / 4;
+}
+
+void
+store_clock_charge(struct store *store, const struct record *record, bool add)
+{
+	uint64_t cost = long_clock_cost(&record->clock);
+
+	store->long_clock_bytes += add ? cost : -cost;
+}
+
 /* Take a record out of the lists of its state; its value stays. */
 static void
 record_detach(struct store *store, struct record *record)
@@ -156,6 +186,7 @@ record_detach(struct store *store, struct record *record)
 	case STORE_LIVE:
 		TAILQ_REMOVE(&ns->used, record, order);
 		ttl_heap_remove(&store->heap, record);
+		store_clock_charge(store, record, false);
 		ns->live_count--;
 		ns->charged -= record_charge(record);
 		store->stats.live_keys--;
@@ -184,6 +215,7 @@ record_attach(struct store *store, struct record *record,
 		TAILQ_INSERT_TAIL(&ns->used, record, order);
 		if (record->ttl_ms > 0)
 			ttl_heap_add(&store->heap, record);
+		store_clock_charge(store, record, true);
 		ns->live_count++;
 		ns->charged += record_charge(record);
 		store->stats.live_keys++;

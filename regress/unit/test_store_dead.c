@@ -484,6 +484,71 @@ test_the_account_balances(void **state)
 	store_free(store);
 }
 
+/* ---- clocks of live records ---------------------------------------------- */
+
+/* Join a long clock to so many records from the first on: how many took it. */
+static size_t
+join_long(struct store *store, size_t from, size_t to)
+{
+	struct store_merge_result result;
+	size_t taken = 0;
+	char key[16];
+
+	for (size_t i = from; i < to; i++) {
+		(void)snprintf(key, sizeof(key), "live%zu", i);
+		/* Older than the value, and concurrent to it. */
+		result = bury_long(store, 1, key, LONG_CLOCK, 5);
+		if (result.outcome == STORE_MERGED)
+			taken++;
+		else
+			assert_string_equal(result.reason, "quota");
+	}
+	return taken;
+}
+
+static void
+test_live_clocks_are_bounded(void **state)
+{
+	const size_t cost = (LONG_CLOCK + 1) * (size_t)160;
+	struct store *store = new_store();
+	struct store_record record;
+	size_t most = store_dead_bound(store) / 4 / cost;
+	char key[16];
+
+	(void)state;
+	for (size_t i = 0; i < 300; i++) {
+		(void)snprintf(key, sizeof(key), "live%zu", i);
+		assert_int_equal(rig_put(store, 1, key, "v", 0, 10), 0);
+	}
+	assert_in_range(most, 10, 290);
+	assert_int_equal(join_long(store, 0, 300), most);
+	/* Once more costs nothing more. */
+	assert_int_equal(
+	    bury_long(store, 1, "live0", LONG_CLOCK, 4).outcome, STORE_SKIPPED);
+	assert_int_equal(join_long(store, 299, 300), 0);
+	/* Short ones are joined as ever, and values written. */
+	assert_int_equal(
+	    bury_long(store, 1, "live299", 1, 5).outcome, STORE_MERGED);
+	assert_int_equal(rig_put(store, 1, "live1", "w", 0, 11), 0);
+	for (size_t i = 0; i < 300; i++) {
+		(void)snprintf(key, sizeof(key), "live%zu", i);
+		assert_true(rig_peek(store, 1, key, 11, &record));
+		assert_int_equal(record.state, STORE_LIVE);
+	}
+	/* Room that becomes free is room. */
+	for (size_t i = 0; i < 3; i++) {
+		(void)snprintf(key, sizeof(key), "live%zu", i);
+		assert_int_equal(store_delete_local(
+				     store, 1, key, strlen(key), rig_time(12)),
+		    0);
+	}
+	assert_int_equal(join_long(store, 290, 299), 3);
+	store_clear(store);
+	assert_int_equal(rig_put(store, 1, "live0", "v", 0, 10), 0);
+	assert_int_equal(join_long(store, 0, 1), 1);
+	store_free(store);
+}
+
 int
 main(void)
 {
@@ -501,6 +566,7 @@ main(void)
 		cmocka_unit_test(test_long_clocks_are_counted),
 		cmocka_unit_test(test_long_clocks_push_nothing_out),
 		cmocka_unit_test(test_the_account_balances),
+		cmocka_unit_test(test_live_clocks_are_bounded),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
