@@ -173,11 +173,12 @@ static void
 take_address(
     struct resolve_answer *answer, const struct ares_addrinfo_node *node)
 {
-	struct ip_address *out = &answer->addresses[answer->count];
+	struct ip_address *out;
 
-	memset(out, 0, sizeof(*out));
 	if (answer->count == RESOLVE_ADDRESSES_MAX)
 		return;
+	out = &answer->addresses[answer->count];
+	memset(out, 0, sizeof(*out));
 	if (node->ai_family == AF_INET) {
 		struct sockaddr_in sin;
 
