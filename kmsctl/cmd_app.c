@@ -255,6 +255,25 @@ kv_get(struct cmd *cmd, int argc, char **argv)
 	return rc;
 }
 
+/* A key is whoever's words; what a terminal might obey is shown as JSON. */
+static void
+key_print(const char *key)
+{
+	json_t *json;
+	char *text;
+
+	if (strpbrk(key, "\t\n") == NULL &&
+	    cmd_is_text((const uint8_t *)key, strlen(key))) {
+		puts(key);
+		return;
+	}
+	json = json_string(key);
+	text = json_dumps(json, JSON_ENCODE_ANY | JSON_ENSURE_ASCII);
+	puts(text != NULL ? text : "(a key that is no text)");
+	json_decref(json);
+	free(text);
+}
+
 /* A page of keys, printed or gathered. */
 static void
 keys_show(const struct kms_client_keys *keys, json_t *gathered)
@@ -266,7 +285,7 @@ keys_show(const struct kms_client_keys *keys, json_t *gathered)
 			json_array_append_new(
 			    gathered, json_string(keys->keys[i]));
 		else
-			puts(keys->keys[i]);
+			key_print(keys->keys[i]);
 	}
 }
 
