@@ -61,27 +61,44 @@ authz_instance_status_name(uint64_t status)
 	return status < 3 ? names[status] : "UNKNOWN";
 }
 
+/* Has the highest been contradicted for long enough, by heads whose time is
+ * right? */
+static bool
+is_outlived(struct head_guard *guard, size_t at, struct kms_time now)
+{
+	int64_t *since = &guard->lower_since_ms[at];
+
+	if (*since == 0)
+		*since = now.boot_ms;
+	return now.boot_ms - *since >= AUTHZ_HEAD_FORGET_MS;
+}
+
 const char *
 head_guard_check(struct head_guard *guard, unsigned int endpoint,
     uint64_t block, int64_t block_time, struct kms_time now,
     uint64_t max_age_ms)
 {
-	uint64_t *highest = &guard->highest[endpoint < REGISTRY_ENDPOINTS_MAX
-		? endpoint
-		: REGISTRY_ENDPOINTS_MAX];
+	size_t at = endpoint < REGISTRY_ENDPOINTS_MAX ? endpoint
+						      : REGISTRY_ENDPOINTS_MAX;
+	uint64_t *highest = &guard->highest[at];
 	int64_t now_s = now.wall_ms / 1000;
+	bool back;
 
 	if (block > INT64_MAX)
 		return "the chain's head is no block number";
-	if (block<*highest && * highest - block> AUTHZ_HEAD_STEP_BACK)
-		return "the chain's head went back by more than 64 blocks";
+	back = block<*highest && * highest - block> AUTHZ_HEAD_STEP_BACK;
 	if (max_age_ms != 0 && block_time < now_s &&
 	    (uint64_t)(now_s - block_time) > max_age_ms / 1000)
-		return "the chain's latest block is older than max-head-age";
+		return back
+		    ? "the chain's head went back by more than 64 blocks"
+		    : "the chain's latest block is older than max-head-age";
 	if (max_age_ms != 0 && block_time > now_s &&
 	    (uint64_t)(block_time - now_s) > max_age_ms / 1000)
 		return "the chain's latest block lies in the future";
-	if (block > *highest)
+	if (back && !is_outlived(guard, at, now))
+		return "the chain's head went back by more than 64 blocks";
+	guard->lower_since_ms[at] = 0;
+	if (back || block > *highest)
 		*highest = block;
 	return NULL;
 }

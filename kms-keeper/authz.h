@@ -38,12 +38,18 @@ const char *authz_instance_status_name(uint64_t status);
 struct head_guard {
 	/* block ever seen; the last one of what a quorum agreed on */
 	uint64_t highest[REGISTRY_ENDPOINTS_MAX + 1];
+	int64_t lower_since_ms[REGISTRY_ENDPOINTS_MAX + 1]; /* boot; 0: not */
 };
+
+/* So long heads far below the highest, and none near it, take its place: one
+ * false head must not stop a node for ever, which it would lose its memory to
+ * forget. Well below membership-max-age. */
+#define AUTHZ_HEAD_FORGET_MS 240000
 
 /*
  * May facts that this endpoint (MSG_ENDPOINT_ANY: a quorum) read at this block
  * be believed now? NULL, or why not. max_age_ms 0: the age is not looked at.
- * Remembers the highest block.
+ * Remembers the highest block, as above.
  */
 const char *head_guard_check(struct head_guard *guard, unsigned int endpoint,
     uint64_t block, int64_t block_time, struct kms_time now,

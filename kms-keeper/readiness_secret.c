@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/log.h"
+#include "kms-keeper/authz.h"
 #include "proto/msg.h"
 
 /* ---- secrets ---- */
@@ -113,7 +114,8 @@ void
 readiness_submit_candidate(struct readiness *r)
 {
 	if (submission_open(r->submission) ||
-	    submission_awaits(r->submission, &r->candidate_hash, r->hash_block))
+	    submission_awaits(r->submission, &r->candidate_hash, r->hash_block,
+		r->config->confirmations + AUTHZ_HEAD_STEP_BACK))
 		return;
 	r->waits_for_offers =
 	    !r->candidate_sent && !handover_offered(r->handover);

@@ -81,10 +81,11 @@ submission_block(const struct submission *s)
 }
 
 bool
-submission_awaits(
-    const struct submission *s, const struct eth_word *hash, uint64_t block)
+submission_awaits(const struct submission *s, const struct eth_word *hash,
+    uint64_t block, uint64_t most)
 {
 	return s->state == SUBMISSION_MINED && block < s->mined_block &&
+	    s->mined_block - block <= most &&
 	    memcmp(hash->bytes, s->secret_hash.bytes, ETH_WORD_LEN) == 0;
 }
 

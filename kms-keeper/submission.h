@@ -64,10 +64,11 @@ bool submission_needs(
 /* The block that the last receipt names, 0: none. */
 uint64_t submission_block(const struct submission *submission);
 
-/* Was the transaction for this hash mined above the block that was read? Then
- * there is nothing to do but wait for confirmations. */
+/* Was the transaction for this hash mined above the block that was read, by so
+ * many blocks at most? Then there is nothing to do but wait for confirmations.
+ * (What is said to be mined further up is not.) */
 bool submission_awaits(const struct submission *submission,
-    const struct eth_word *hash, uint64_t block);
+    const struct eth_word *hash, uint64_t block, uint64_t most);
 
 /* Why it does not go on, for /status; "" while all is well. */
 const char *submission_problem(const struct submission *submission);

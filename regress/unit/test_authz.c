@@ -200,7 +200,8 @@ freshness(void **state)
 	assert_non_null(head_guard_check(&guard, 0, 1000, s, now, 120000));
 	assert_non_null(
 	    head_guard_check(&guard, 0, UINT64_MAX, s, now, 120000));
-	/* A head out of this world is remembered, of that endpoint alone. */
+	/* A head out of this world is remembered, of that endpoint alone; but
+	 * not for ever. */
 	assert_null(head_guard_check(&guard, 0, INT64_MAX, s, now, 120000));
 	assert_non_null(head_guard_check(&guard, 0, 1100, s, now, 120000));
 	assert_null(head_guard_check(&guard, 1, 900, s, now, 120000));
@@ -210,6 +211,20 @@ freshness(void **state)
 	assert_non_null(
 	    head_guard_check(&guard, MSG_ENDPOINT_ANY, 435, s, now, 120000));
 	assert_null(head_guard_check(&guard, 1, 836, s, now, 120000));
+	now.boot_ms += AUTHZ_HEAD_FORGET_MS - 1;
+	assert_non_null(head_guard_check(&guard, 0, 1100, s, now, 120000));
+	now.boot_ms += 1;
+	/* Not by one whose time is wrong. */
+	assert_non_null(
+	    head_guard_check(&guard, 0, 1100, s - 121, now, 120000));
+	assert_null(head_guard_check(&guard, 0, 1100, s, now, 120000));
+	assert_null(head_guard_check(&guard, 0, 1101, s, now, 120000));
+	assert_non_null(head_guard_check(&guard, 0, 1036, s, now, 120000));
+	/* Seen again near the highest: it begins anew. */
+	now.boot_ms += AUTHZ_HEAD_FORGET_MS - 1;
+	assert_null(head_guard_check(&guard, 0, 1101, s, now, 120000));
+	now.boot_ms += 1;
+	assert_non_null(head_guard_check(&guard, 0, 1036, s, now, 120000));
 }
 
 int
