@@ -358,20 +358,17 @@ finish(struct peer_transfer *t)
 }
 
 /*
- * A connection that was kept alive and turns out to be closed while the body
- * is sent: libcurl itself tries again only when it finds out before or after.
- * True when the request goes out once more, on a new one.
+ * A connection that turns out to be closed while the body is sent: one that was
+ * kept alive, where libcurl itself tries again only when it finds out before or
+ * after, or one whose peer has answered what it did not read, which is lost
+ * when it comes between libcurl's look and its sending. True when the request
+ * goes out once more, on a new one.
  */
 static bool
 start_again(struct peer_transfer *t)
 {
-	long connects = 1;
-
 	if (t->again || t->failure != 0 || t->answer.status != 0 ||
 	    t->up_dropped > 0 || t->send_paused ||
-	    curl_easy_getinfo(t->easy, CURLINFO_NUM_CONNECTS, &connects) !=
-		CURLE_OK ||
-	    connects != 0 ||
 	    curl_easy_setopt(t->easy, CURLOPT_FRESH_CONNECT, 1L) != CURLE_OK)
 		return false;
 	t->again = true;
